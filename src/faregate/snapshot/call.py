@@ -1,0 +1,133 @@
+"""One request on its way through, and what a step may say about it.
+
+The contract between the gateway, which owns sockets and time, and the policies, which decide. A step is called with
+the call and answers at once: None lets it pass, a ``Refusal`` ends it. Only a step that must wait (a key set to fetch)
+returns an awaitable of the same; the gateway then parks the call. Steps do no IO of their own and read no clock:
+``call.now`` and ``call.wall`` are this event's readings.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from faregate.kernel.problems import Refusal
+from faregate.snapshot.data import Route, Version
+
+Verdict: TypeAlias = "Refusal | Awaitable[Refusal | None] | None"
+Step: TypeAlias = "Callable[[Call], Verdict]"
+
+
+class ReadyConsumer:
+    """A consumer as workers hold it: sets and header lines made once.
+
+    ``headers``: the ``X-Consumer-*`` lines to the upstream. ``networks``: None when any address will do.
+    ``counters``: for the limit steps to keep their slots in, dropped with the snapshot.
+    """
+
+    __slots__ = ("counters", "headers", "key", "name", "networks", "permissions", "plan", "suspended")
+
+    def __init__(  # noqa: PLR0913 - one value per declared property
+        self,
+        name: str,
+        *,
+        plan: str | None = None,
+        permissions: frozenset[str] = frozenset(),
+        networks: "tuple[object, ...] | None" = None,
+        suspended: bool = False,
+    ) -> None:
+        self.name = name
+        self.key = name.encode()
+        self.plan = plan
+        self.permissions = permissions
+        self.networks = networks
+        self.suspended = suspended
+        self.headers = b"X-Consumer-Id: %b\r\n" % self.key
+        if plan is not None:
+            self.headers += b"X-Consumer-Plan: %b\r\n" % plan.encode()
+        self.counters: dict[object, object] = {}
+
+
+class Identity:
+    """A proven caller: the consumer, the credential that proved it, and what that credential leaves of its grants.
+
+    ``permissions``: the consumer's, narrowed by the token's scope. ``headers``: the consumer's lines plus
+    ``X-Credential-Id``, ready for the upstream.
+    """
+
+    __slots__ = ("consumer", "credential", "headers", "permissions")
+
+    def __init__(self, consumer: ReadyConsumer, credential: str, permissions: frozenset[str] | None = None) -> None:
+        self.consumer = consumer
+        self.credential = credential
+        self.permissions = consumer.permissions if permissions is None else permissions
+        self.headers = consumer.headers + b"X-Credential-Id: %b\r\n" % credential.encode()
+
+
+class ReadyRoute:
+    """A route as workers run it. ``steps`` in the one written order; the rest is what the exchange needs per call.
+
+    ``answer_headers``: lines added to every answer (Deprecation, Sunset, Link). ``upstream_headers``: lines added to
+    every request (X-Api-Version). ``log_fields``: the constant part of the log line, JSON without braces:
+    ``"api":"payments","version":"v2","route":"POST /payments"``.
+    """
+
+    __slots__ = ("answer_headers", "credential_headers", "data", "log_fields", "metric_labels", "steps", "upstream",
+                 "upstream_headers", "version")
+
+    def __init__(self, data: Route, version: Version, upstream: object) -> None:
+        self.data = data
+        self.version = version
+        self.upstream = upstream
+        self.steps: tuple[Step, ...] = ()
+        self.answer_headers = b""
+        self.upstream_headers = b""
+        self.log_fields = ""
+        self.metric_labels: tuple[str, str, str] = (data.api, version.name, data.label)
+        self.credential_headers: frozenset[bytes] = frozenset()
+
+
+class Call:
+    """Everything learned about one request. Attributes not listed in ``__init__`` stand at their class default until set.
+
+    Bytes are as received. ``now``/``duration``s are monotonic seconds, ``wall`` seconds since the epoch.
+    """
+
+    # who and what, set by the gateway before the steps run
+    client_ip: str = ""             # behind trusted proxies only; the peer's otherwise
+    method: bytes = b""
+    target: bytes = b""             # as received
+    path: str = ""                  # the one normalised path (http-rules.md section 2.1)
+    request_id: bytes = b""
+    trace_id: bytes = b""
+    authorization: bytes | None = None
+    api_key: bytes | None = None    # X-API-Key
+    headers: list[tuple[bytes, bytes]]  # name in lower case, value stripped; in the order received
+    route: ReadyRoute | None = None
+    revision: int = 0
+    tls: str = ""
+
+    # learned by steps
+    identity: Identity | None = None
+    limit_headers: bytes = b""      # RateLimit lines for the answer, passed or refused
+    release: Callable[[], None] | None = None   # frees a concurrency place; the gateway calls it exactly once at the end
+    credential_used: bytes = b""    # lower-case name of the header that carried the accepted credential
+
+    # learned on the way, for the record
+    status: int = 0
+    outcome: str = ""
+    refusal: str = ""               # code
+    reason: str = ""
+    upstream: str = ""
+    target_name: str = ""
+    attempts: int = 0
+    duration: float = 0.0
+    upstream_duration: float = 0.0  # first byte sent to last byte received
+    request_bytes: int = 0          # body bytes
+    response_bytes: int = 0
+    request_body: bytes | None = None       # captured for the log, cut at the capture cap
+    response_body: bytes | None = None
+    request_content_type: bytes = b""
+    response_content_type: bytes = b""
+
+    def __init__(self, now: float, wall: float) -> None:
+        self.now = now
+        self.wall = wall
