@@ -12,9 +12,6 @@ from typing import TypeAlias
 from faregate.kernel.problems import Refusal
 from faregate.snapshot.data import Route, Version
 
-Verdict: TypeAlias = "Refusal | Awaitable[Refusal | None] | None"
-Step: TypeAlias = "Callable[[Call], Verdict]"
-
 
 class ReadyConsumer:
     """A consumer as workers hold it: sets and header lines made once.
@@ -53,13 +50,14 @@ class Identity:
     ``X-Credential-Id``, ready for the upstream.
     """
 
-    __slots__ = ("consumer", "credential", "headers", "permissions")
+    __slots__ = ("consumer", "credential", "headers", "log_fields", "permissions")
 
     def __init__(self, consumer: ReadyConsumer, credential: str, permissions: frozenset[str] | None = None) -> None:
         self.consumer = consumer
         self.credential = credential
         self.permissions = consumer.permissions if permissions is None else permissions
         self.headers = consumer.headers + b"X-Credential-Id: %b\r\n" % credential.encode()
+        self.log_fields = ""    # its part of the log line, rendered by the recorder on first use
 
 
 class ReadyRoute:
@@ -77,7 +75,7 @@ class ReadyRoute:
         self.data = data
         self.version = version
         self.upstream = upstream
-        self.steps: tuple[Step, ...] = ()
+        self.steps: "tuple[Step, ...]" = ()
         self.answer_headers = b""
         self.upstream_headers = b""
         self.log_fields = ""
@@ -100,7 +98,7 @@ class Call:
     trace_id: bytes = b""
     authorization: bytes | None = None
     api_key: bytes | None = None    # X-API-Key
-    headers: list[tuple[bytes, bytes]]  # name in lower case, value stripped; in the order received
+    headers: list[bytes]            # the lines that are passed on, ``Name: value`` CRLF
     route: ReadyRoute | None = None
     revision: int = 0
     tls: str = ""
@@ -116,9 +114,11 @@ class Call:
     outcome: str = ""
     refusal: str = ""               # code
     reason: str = ""
+    parameter: str = ""             # what the refusal concerns: the limit, header or field by its configured name
     upstream: str = ""
     target_name: str = ""
     attempts: int = 0
+    waited: float = 0.0             # seconds by which ``now`` and ``wall`` lie after the call's start
     duration: float = 0.0
     upstream_duration: float = 0.0  # first byte sent to last byte received
     request_bytes: int = 0          # body bytes
@@ -131,3 +131,7 @@ class Call:
     def __init__(self, now: float, wall: float) -> None:
         self.now = now
         self.wall = wall
+
+
+Verdict: TypeAlias = Refusal | Awaitable[Refusal | None] | None
+Step: TypeAlias = Callable[[Call], Verdict]

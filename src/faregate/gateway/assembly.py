@@ -1,0 +1,168 @@
+"""From a snapshot to what runs: the router, each route's ready steps, the upstreams with their balancers and pools.
+
+The one place where the order of the steps is written (DESIGN section 2), and where state that outlives a revision is
+carried over by stable key: balancing, health and connections by upstream and target name; counters and key sets live
+in stores of their own.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from faregate.gateway.balance import Balancer, make_balancer
+from faregate.gateway.outbound import Network
+from faregate.gateway.pool import Pool
+from faregate.gateway.router import Router
+from faregate.kernel.problems import Refusal
+from faregate.policies import limits
+from faregate.policies.address import step as address
+from faregate.policies.authenticate.step import Authenticators
+from faregate.policies.permit import step as permit
+from faregate.snapshot.call import Call, ReadyConsumer, ReadyRoute, Step
+from faregate.snapshot.data import Consumer, GatewayLimits, Route, Snapshot, Upstream, Version
+
+if TYPE_CHECKING:
+    from faregate.stores.counters import Counters
+    from faregate.stores.keysets import KeySets
+
+
+class ReadyUpstream:
+    """An upstream as a worker runs it: its balancer, whose targets hold their pools."""
+
+    def __init__(self, data: Upstream, balancer: Balancer, loop: asyncio.AbstractEventLoop, limits: GatewayLimits) -> None:
+        self.data = data
+        self.balancer = balancer
+        for target in balancer.targets:
+            pool = target.pool
+            if isinstance(pool, Pool):
+                pool.reconfigure(data)
+            else:
+                target.pool = Pool(target.data, data, loop, time.monotonic,
+                                   header_bytes_max=limits.header_bytes, headers_max=limits.headers)
+
+    @property
+    def pools(self) -> list[Pool]:
+        return [target.pool for target in self.balancer.targets if isinstance(target.pool, Pool)]
+
+    def reap(self, now: float) -> None:
+        for pool in self.pools:
+            pool.reap(now)
+
+
+class Runtime:
+    """One revision as a worker runs it. Immutable but for what the balancers learn."""
+
+    def __init__(self, snapshot: Snapshot, router: "Router[ReadyRoute]", upstreams: dict[str, ReadyUpstream]) -> None:
+        self.revision = snapshot.revision
+        self.limits = snapshot.gateway.limits
+        self.trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(text) for text in snapshot.gateway.trusted_proxies)
+        self.router = router
+        self.upstreams = upstreams
+
+
+def assemble(
+    snapshot: Snapshot, counters: "Counters", keysets: "KeySets", loop: asyncio.AbstractEventLoop, previous: Runtime | None = None
+) -> Runtime:
+    """Builds everything a worker needs to run ``snapshot``, beside what is running now.
+
+    Pools of targets that are gone are closed by ``retire`` once the new one serves.
+    """
+    now = time.monotonic()
+    upstreams = {}
+    for data in snapshot.upstreams:
+        before = previous.upstreams.get(data.name) if previous is not None else None
+        balancer = make_balancer(data, before.balancer if before is not None else None, now)
+        upstreams[data.name] = ReadyUpstream(data, balancer, loop, snapshot.gateway.limits)
+    consumers = {consumer.name: _ready_consumer(consumer) for consumer in snapshot.consumers}
+    build_steps = _StepBuilder(snapshot, consumers, counters, keysets)
+    routes = []
+    for route in snapshot.routes:
+        version = snapshot.versions[route.version]
+        ready = ReadyRoute(route, version, upstreams[route.upstream])
+        ready.steps = build_steps(route, version)
+        ready.answer_headers = _lifecycle_headers(version)
+        ready.upstream_headers = b"X-Api-Version: %b\r\n" % version.name.encode()
+        ready.log_fields = '"api":{},"version":{},"route":{}'.format(
+            *(msgspec.json.encode(text).decode() for text in (route.api, version.name, route.label)))
+        routes.append((route.method, route.template, ready))
+    return Runtime(snapshot, Router(routes), upstreams)
+
+
+def retire(previous: Runtime, current: Runtime) -> None:
+    """Closes the pools of targets that ``current`` no longer has; lent connections close when they come back."""
+    kept = {id(pool) for upstream in current.upstreams.values() for pool in upstream.pools}
+    for upstream in previous.upstreams.values():
+        for pool in upstream.pools:
+            if id(pool) not in kept:
+                pool.close()
+
+
+class _StepBuilder:
+    """Makes a route's steps, in the one written order, from parts prepared once per snapshot."""
+
+    def __init__(self, snapshot: Snapshot, consumers: dict[str, ReadyConsumer], counters: "Counters", keysets: "KeySets") -> None:
+        self._authenticators = Authenticators(snapshot, consumers, keysets)
+        self._address = address.build(consumers.values())
+        self._plans = {plan.name: plan for plan in snapshot.plans}
+        self._counters = counters
+        self._shared: dict[object, Step | None] = {}
+
+    def __call__(self, route: Route, version: Version) -> tuple[Step, ...]:
+        """Retired versions first: nobody's identity changes that answer. Identity before the draft check and the address
+        list, which judge the consumer; permission before counting, so that a call that may not pass takes nothing."""
+        if version.state == "retired":
+            return (_retired,)
+        draft = _draft_only_for(frozenset(version.preview)) if version.state == "draft" else None
+        identified = bool(route.authenticate)
+        steps: tuple[Step | None, ...] = (
+            self._once(("authenticate", route.authenticate), lambda: self._authenticators.step_for(route)),
+            draft,
+            self._address if identified else None,
+            self._once(("permit", route.require), lambda: permit.build(route)),
+            limits.build(route, self._plans, self._counters),
+        )
+        return tuple(step for step in steps if step is not None)
+
+    def _once(self, key: object, make: "Callable[[], Step | None]") -> Step | None:
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+
+def _ready_consumer(consumer: Consumer) -> ReadyConsumer:
+    networks = tuple(ipaddress.ip_network(text) for text in consumer.allow_ips) or None
+    return ReadyConsumer(consumer.name, plan=consumer.plan, permissions=frozenset(consumer.permissions), networks=networks,
+                         suspended=consumer.suspended)
+
+
+def _retired(call: Call) -> Refusal:  # noqa: ARG001 - every call of such a version; its headers hold the successor's link
+    return Refusal("version_retired", reason="version_retired")
+
+
+def _draft_only_for(preview: frozenset[str]) -> Step:
+    def step(call: Call) -> Refusal | None:
+        identity = call.identity
+        if identity is not None and identity.consumer.name in preview:
+            return None
+        return Refusal("no_route", reason="draft_version")  # to all others a draft does not exist
+
+    return step
+
+
+def _lifecycle_headers(version: Version) -> bytes:
+    """Deprecation (RFC 9745), Sunset (RFC 8594) and the successor's link, for deprecated and retired versions."""
+    if version.state not in {"deprecated", "retired"}:
+        return b""
+    lines = b""
+    if version.deprecated_at:
+        lines += b"Deprecation: @%d\r\n" % version.deprecated_at
+    if version.sunset_at:
+        lines += b"Sunset: %b\r\n" % formatdate(version.sunset_at, usegmt=True).encode()
+    if version.successor:
+        lines += b'Link: <%b>; rel="successor-version"\r\n' % version.successor.encode()
+    return lines

@@ -1,0 +1,61 @@
+"""The line between the supervisor and each of its workers: small JSON messages, one a line, over a socket pair.
+
+Down: ``reload`` (take the snapshot at a path), ``drain`` (finish within a grace time), ``stop`` (now). Up: ``ready``,
+``reloaded``, ``failed``. The end of the line means that the other process is gone: a worker then drains, the supervisor waits for
+the exit status.
+"""
+
+import socket
+from typing import Final
+
+import msgspec
+
+LINE_BYTES_MAX: Final = 16 << 10
+
+
+class Message(msgspec.Struct, omit_defaults=True):
+    """``what``: one of the words above. ``grace``: seconds. ``reason``: for the operator."""
+
+    what: str
+    snapshot: str = ""
+    revision: int = 0
+    grace: float = 0.0
+    reason: str = ""
+
+
+class WorkerSettings(msgspec.Struct):
+    """Everything a worker is started with, as one JSON argument. ``listen``: inherited listening sockets, by descriptor."""
+
+    index: int
+    workers: int
+    listen: list[int]
+    control: int
+    snapshot: str
+    via: str
+    feed: str
+
+
+def encode(message: Message) -> bytes:
+    return msgspec.json.encode(message) + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Raises ``msgspec.DecodeError`` on anything else."""
+    return msgspec.json.decode(line, type=Message)
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A bound, listening, non-blocking TCP socket. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+        sock.bind((host.strip("[]"), port))
+        sock.listen(4096)
+        sock.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+    except OSError:
+        sock.close()
+        raise
+    return sock

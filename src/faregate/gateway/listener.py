@@ -1,0 +1,336 @@
+"""A caller's connection: whole heads out of the byte stream, one request at a time, answers in order.
+
+It knows HTTP's outer shape only: where a head ends, that pipelined requests wait their turn (F31), when a connection
+is kept or closed, and what an idle, slow or half-closed peer is granted. What a request means is the exchange's affair.
+"""
+
+import asyncio
+import ipaddress
+from typing import TYPE_CHECKING, Final, cast
+
+from faregate.gateway.exchange import Exchange
+from faregate.gateway.http1.request import parse_request
+from faregate.gateway.outbound import is_trusted
+from faregate.gateway.wheel import NEVER
+from faregate.kernel.problems import Refusal
+from faregate.snapshot.call import Call
+
+if TYPE_CHECKING:
+    from faregate.gateway.plane import Plane
+
+PIPELINED_BYTES_MAX: Final = 64 << 10
+"""Bytes of later requests held while one is in progress; beyond it reading pauses."""
+LINGER_S: Final = 1.0
+LINGER_BYTES_MAX: Final = 64 << 10
+"""What is still read and dropped after the last answer, so that a reset does not destroy it (W06; RFC 9112 section 9.6)."""
+WRITE_HIGH_BYTES: Final = 256 << 10
+
+
+class ClientConnection(asyncio.Protocol):
+    """One accepted connection. ``exchange`` is the call in progress; ``lost``: nothing can be written any more."""
+
+    __slots__ = ("_buffer", "_closing", "_eof", "_linger_left", "_partial", "_read_paused", "_skip", "deadline", "exchange",
+                 "forwarded_lines", "lost", "peer_ip", "plane", "proto", "transport", "trusted", "wheel_at", "write_paused")
+
+    def __init__(self, plane: "Plane") -> None:
+        self.plane = plane
+        self.exchange: Exchange | None = None
+        self.transport: asyncio.Transport | None = None
+        self.deadline = NEVER
+        self.wheel_at = NEVER
+        self.lost = False
+        self.write_paused = False
+        self.trusted = False
+        self.peer_ip = ""
+        self.proto = b"http"
+        self.forwarded_lines = b""
+        self._buffer = bytearray()
+        self._partial = False      # part of a head has come
+        self._skip = 0             # bytes of a refused call's body still to be dropped
+        self._eof = False
+        self._closing = False
+        self._linger_left = LINGER_BYTES_MAX
+        self._read_paused = False
+
+    # what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        plane = self.plane
+        plane.clients.add(self)
+        peer = transport.get_extra_info("peername")
+        self.peer_ip = _plain_address(str(peer[0])) if peer else ""
+        self.trusted = bool(plane.runtime.trusted) and is_trusted(self.peer_ip, plane.runtime.trusted)
+        self.forwarded_lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (self.peer_ip.encode(), self.proto)
+        now = plane.monotonic()
+        self.arm(now + plane.runtime.limits.header_timeout, now)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        try:
+            if exchange is None:
+                if self._partial or self._skip or self._closing:
+                    self._receive_unusual(data)
+                    return
+                end = data.find(b"\r\n\r\n")
+                if end > 0:
+                    self._begin(data, end + 4)
+                else:
+                    self._receive_partial(data)
+            elif exchange.wants_body:
+                rest = exchange.request_data(data, self.plane.monotonic())
+                if rest:
+                    self._keep(rest)
+            else:
+                self._keep(data)
+        except Exception as error:  # noqa: BLE001 - one call's failure ends that call only (http-rules.md section 8)
+            if self.exchange is None:
+                raise
+            self.exchange.internal_error(error)
+
+    def eof_received(self) -> bool:
+        """The caller has no more to say; a complete request is still answered (W08)."""
+        self._eof = True
+        exchange = self.exchange
+        if exchange is None:
+            if self._partial and not self._closing:
+                self._refuse_head(Refusal("malformed_request", reason="head_cut"))
+            else:
+                self._close_now()
+        elif exchange.wants_body:
+            exchange.request_cut()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        self.lost = True
+        self.transport = None
+        self.plane.clients.discard(self)
+        self._buffer.clear()
+        if self.exchange is None:
+            self.deadline = NEVER
+        else:
+            self.exchange.client_lost()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        if self.exchange is not None:
+            self.exchange.client_full()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self.exchange is not None:
+            self.exchange.client_drained(self.plane.monotonic())
+
+    # what the wheel and the exchange call
+
+    def on_deadline(self, now: float) -> None:
+        exchange = self.exchange
+        self.deadline = NEVER
+        if exchange is not None:
+            exchange.deadline_passed(now)
+        elif self._partial and not self._closing:
+            self._refuse_head(Refusal("malformed_request", reason="header_timeout"))
+        elif self._closing:
+            self.break_off()
+        else:
+            self._close_now()
+
+    def arm(self, deadline: float, now: float) -> None:
+        """Moves this connection's one deadline."""
+        self.deadline = deadline
+        if deadline < self.wheel_at:
+            self.plane.wheel.watch(self, now)
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        if not self._read_paused and self.transport is not None:
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._read_paused and self.transport is not None and len(self._buffer) <= PIPELINED_BYTES_MAX:
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    def break_off(self) -> None:
+        """Ends the connection so that a truncated answer cannot pass for a whole one."""
+        self._closing = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def drain(self) -> None:
+        """The worker is stopping: an idle connection ends now, a busy one with its answer."""
+        if self.exchange is None and not self._partial:
+            self._close_now()
+
+    def exchange_done(self, *, keep_alive: bool, skip: int, now: float) -> None:
+        """The call has ended; the next one may begin."""
+        self.exchange = None
+        if self.lost:
+            self.deadline = NEVER
+        elif not keep_alive:
+            self._close_gently(now)
+        elif self._buffer or self._eof or skip or self._read_paused:
+            self._skip = skip
+            self.arm(now + self.plane.runtime.limits.idle_timeout, now)
+            self.plane.loop.call_soon(self._go_on)
+        else:
+            self.arm(now + self.plane.runtime.limits.idle_timeout, now)
+
+    # heads
+
+    def _receive_unusual(self, data: bytes) -> None:
+        """A head in pieces, a body being skipped, or a connection that only lingers."""
+        if self._closing:
+            self._linger_left -= len(data)
+            if self._linger_left < 0:
+                self._close_now()
+            return
+        if self._skip:
+            taken = min(self._skip, len(data))
+            self._skip -= taken
+            data = data[taken:]
+            if not data:
+                return
+        self._receive_partial(data)
+
+    def _receive_partial(self, data: bytes) -> None:
+        """Adds to a head that has not ended; refuses at once what no further byte can mend."""
+        plane = self.plane
+        buffer = self._buffer
+        seen = len(buffer)
+        buffer += data
+        now = plane.monotonic()
+        if not self._partial:
+            self._partial = True
+            self.arm(now + plane.runtime.limits.header_timeout, now)
+        if buffer.startswith(b"\r\n\r\n"):
+            self._refuse_head(Refusal("malformed_request", reason="empty_lines"))
+            return
+        end = buffer.find(b"\r\n\r\n", max(0, seen - 3))
+        if end >= 0:
+            whole = bytes(buffer)
+            buffer.clear()
+            self._begin(whole, end + 4)
+            return
+        if (reason := _hopeless(buffer, max(0, seen - 1))) is not None:
+            self._refuse_head(Refusal("malformed_request", reason=reason))
+        elif len(buffer) > plane.runtime.limits.header_bytes:
+            self._refuse_head(Refusal("headers_too_large" if b"\r\n" in buffer[2:] else "target_too_long", reason="head_too_large"))
+
+    def _begin(self, data: bytes, end: int) -> None:
+        """Starts the call whose head ends at ``end``."""
+        plane = self.plane
+        self._partial = False
+        if data[:2] == b"\r\n":  # one empty line ahead of a request is passed over (F04)
+            data = data[2:]
+            end -= 2
+        runtime = plane.runtime
+        now = plane.monotonic()
+        call = Call(now, now + plane.wall_offset)
+        call.revision = runtime.revision
+        self.exchange = exchange = Exchange(self, plane, runtime, call)
+        try:
+            if end > runtime.limits.header_bytes:
+                raise Refusal("headers_too_large", reason="head_too_large")
+            if end == len(data):
+                head = parse_request(data, runtime.limits.headers)
+                rest = b""
+            else:
+                head = parse_request(data[:end], runtime.limits.headers)
+                rest = data[end:]
+            if head.via and plane.via in head.via:
+                raise Refusal("loop_detected", reason="own_name_in_via")
+        except Refusal as refusal:
+            exchange.refuse_head(refusal, self.peer_ip)
+            return
+        rest = exchange.begin(head, rest)
+        if rest:
+            self._keep(rest)
+
+    def _refuse_head(self, refusal: Refusal) -> None:
+        """Refuses what has come without ever having been a whole head."""
+        plane = self.plane
+        now = plane.monotonic()
+        self._partial = False
+        self._buffer.clear()
+        call = Call(now, now + plane.wall_offset)
+        call.revision = plane.runtime.revision
+        self.exchange = exchange = Exchange(self, plane, plane.runtime, call)
+        exchange.refuse_head(refusal, self.peer_ip)
+
+    def _keep(self, data: bytes) -> None:
+        """Holds bytes of later requests until their turn (F31)."""
+        if self._closing:
+            return
+        self._buffer += data
+        if self.exchange is None:
+            self.plane.loop.call_soon(self._go_on)
+        elif len(self._buffer) > PIPELINED_BYTES_MAX:
+            self.pause_reading()
+
+    def _go_on(self) -> None:
+        """Takes up what came while the last call was in progress."""
+        if self.exchange is not None or self._closing or self.lost:
+            return
+        held = bytes(self._buffer)
+        self._buffer.clear()
+        self.resume_reading()
+        if held:
+            self.data_received(held)
+        if self._eof and self.exchange is None and not self._closing:
+            self._partial = False
+            self._close_now()
+
+    # ends
+
+    def _close_gently(self, now: float) -> None:
+        """Sends the end of the stream, then reads on for a moment so that the last answer is not lost to a reset."""
+        self._closing = True
+        self._buffer.clear()
+        transport = self.transport
+        if transport is None:
+            return
+        if self._eof:
+            transport.close()
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        if self._read_paused:
+            self._read_paused = False
+            transport.resume_reading()
+        self.arm(now + LINGER_S, now)
+
+    def _close_now(self) -> None:
+        self._closing = True
+        self.deadline = NEVER
+        if self.transport is not None:
+            self.transport.close()
+
+
+def _hopeless(buffer: bytearray, start: int) -> str | None:
+    """The reason why an unfinished head can only be refused: a bare LF, or a bare CR (F13)."""
+    at = buffer.find(b"\n", start)
+    while at >= 0:
+        if at == 0 or buffer[at - 1] != 13:
+            return "bare_lf"
+        at = buffer.find(b"\n", at + 1)
+    at = buffer.find(b"\r", start)
+    while 0 <= at < len(buffer) - 1:
+        if buffer[at + 1] != 10:
+            return "bare_cr"
+        at = buffer.find(b"\r", at + 1)
+    return None
+
+
+def _plain_address(address: str) -> str:
+    """IPv4 in plain form even when it came through an IPv6 socket."""
+    if address.startswith("::ffff:"):
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+        if mapped is not None:
+            return str(mapped)
+    return address

@@ -1,0 +1,72 @@
+"""What all connections of a worker share: the running snapshot, time, ids, the recorder, who is connected.
+
+One per worker process. ``runtime`` is the one reference that a reload swaps; calls keep the one they began with.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from faregate.gateway.wheel import Wheel
+from faregate.kernel.ids import IdSource
+from faregate.snapshot.call import Call
+
+if TYPE_CHECKING:
+    from faregate.gateway.assembly import Runtime
+    from faregate.gateway.listener import ClientConnection
+
+REAP_EVERY_S = 1.0
+
+
+class Recorder(Protocol):
+    """Takes the record of each call; must not block."""
+
+    def record(self, call: Call) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class Plane:
+    """The shared state of one worker. ``via`` is this gateway's name in ``Via``: unlike any other's (W04)."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        runtime: "Runtime",
+        recorder: Recorder,
+        via: bytes,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.loop = loop
+        self.runtime = runtime
+        self.recorder = recorder
+        self.via = via
+        self.monotonic = monotonic
+        self.wall_offset = time.time() - monotonic()
+        self.ids = IdSource()
+        self.clients: set[ClientConnection] = set()
+        self.in_flight = 0
+        self.draining = False
+        self.wheel = Wheel(loop, monotonic, self._on_tick)
+        self._reaped_at = monotonic()
+
+    def _on_tick(self, now: float) -> None:
+        """The small regular works: the wall clock followed, records handed on, idle connections closed."""
+        self.wall_offset = time.time() - now
+        self.recorder.flush()
+        if now - self._reaped_at >= REAP_EVERY_S:
+            self._reaped_at = now
+            for upstream in self.runtime.upstreams.values():
+                upstream.reap(now)
+
+    def drain(self) -> None:
+        """No further call on any connection: idle ones close now, busy ones with their answer."""
+        self.draining = True
+        for client in list(self.clients):
+            client.drain()
+
+    def break_off(self) -> None:
+        """Ends what is left, visibly."""
+        for client in list(self.clients):
+            client.break_off()

@@ -1,0 +1,99 @@
+"""From a normalised path and a method to a route, at a cost that does not grow with the number of routes.
+
+A tree of path segments: literal beats ``{name}`` beats ``{rest...}`` at each segment, whatever the order of the file
+(SPEC section 2). Each node is reached by one path only, so a search visits a node at most once and stops at the
+depth of the configured templates, however long the caller's path is.
+"""
+
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+RouteT = TypeVar("RouteT")
+
+
+class Endpoint(Generic[RouteT]):
+    """The routes of one template by method, and the ``Allow`` value for all others."""
+
+    __slots__ = ("allow", "methods")
+
+    def __init__(self) -> None:
+        self.methods: dict[bytes, RouteT] = {}
+        self.allow = b""
+
+
+class _Node(Generic[RouteT]):
+    __slots__ = ("endpoint", "literals", "parameter", "rest")
+
+    def __init__(self) -> None:
+        self.literals: dict[bytes, _Node[RouteT]] = {}
+        self.parameter: _Node[RouteT] | None = None
+        self.rest: Endpoint[RouteT] | None = None
+        self.endpoint: Endpoint[RouteT] | None = None
+
+
+class Router(Generic[RouteT]):
+    """Built once per snapshot from ``(method, template, route)``; templates are absolute paths, already validated."""
+
+    __slots__ = ("_fixed", "_root")
+
+    def __init__(self, routes: Iterable[tuple[str, str, RouteT]]) -> None:
+        self._root: _Node[RouteT] = _Node()
+        self._fixed: dict[bytes, Endpoint[RouteT]] = {}
+        for method, template, route in routes:
+            endpoint = self._endpoint(template)
+            endpoint.methods[method.encode()] = route
+            endpoint.allow = b", ".join(sorted(endpoint.methods))
+
+    def find(self, path: bytes) -> Endpoint[RouteT] | None:
+        """The endpoint that ``path`` names, or None."""
+        found = self._fixed.get(path)
+        if found is not None:
+            return found
+        return _search(self._root, path.split(b"/"), 1)
+
+    def _endpoint(self, template: str) -> Endpoint[RouteT]:
+        node = self._root
+        segments = template.encode().split(b"/")[1:]
+        for segment in segments:
+            if segment.startswith(b"{") and segment.endswith(b"...}"):
+                if node.rest is None:
+                    node.rest = Endpoint()
+                return node.rest
+            if segment.startswith(b"{"):
+                if node.parameter is None:
+                    node.parameter = _Node()
+                node = node.parameter
+            else:
+                node = node.literals.setdefault(segment, _Node())
+        if node.endpoint is None:
+            node.endpoint = Endpoint()
+        if b"{" not in template.encode():
+            # A wholly literal template beats every other, so one look-up settles it.
+            self._fixed[template.encode()] = node.endpoint
+        return node.endpoint
+
+
+def _search(node: _Node[RouteT], segments: list[bytes], at: int) -> Endpoint[RouteT] | None:
+    """Walks down, trying literal, then parameter, then rest; an empty segment matches a literal only."""
+    last = len(segments)
+    while at < last:
+        segment = segments[at]
+        literal = node.literals.get(segment)
+        if literal is not None:
+            if node.parameter is None and node.rest is None:
+                node = literal
+                at += 1
+                continue
+            found = _search(literal, segments, at + 1)
+            if found is not None:
+                return found
+        if node.parameter is not None and segment:
+            if node.rest is None:
+                node = node.parameter
+                at += 1
+                continue
+            found = _search(node.parameter, segments, at + 1)
+            if found is not None:
+                return found
+        return node.rest if segment else None
+    return node.endpoint

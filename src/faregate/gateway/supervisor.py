@@ -1,0 +1,390 @@
+"""The first process: holds the listening sockets, keeps the workers and the manager running, brings in new revisions.
+
+It handles no calls, reads no configuration (a child compiles it, so that the supervisor stays small and no error in
+a configuration can harm it), and does little else than wait. A worker that dies is replaced at once, its shared places
+freed first; the sockets stay open meanwhile, so that no connection is refused. SIGTERM drains, SIGINT stops at once, SIGHUP
+reloads.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from faregate.gateway import control
+from faregate.gateway.control import Message, WorkerSettings
+from faregate.snapshot import data as snapshots
+from faregate.policies.limits import capacity
+from faregate.stores.counters_head import CountersError
+from faregate.stores.counters_prepare import clear_worker, prepare
+
+GRACE_S: Final = 30.0
+"""How long SIGTERM lets calls finish."""
+START_S: Final = 30.0
+"""How long a worker may take from its start to ready; 100,000 keys take about two seconds."""
+RESTART_PAUSE_MAX_S: Final = 5.0
+_QUICK_DEATH_S: Final = 2.0
+_STARTS_TRIED: Final = 2
+"""A worker that never became ready in as many tries ends the start; one that once served is tried for ever."""
+COMPILE_S: Final = 120.0
+
+
+class StartError(Exception):
+    """The gateway cannot start; the text is for the operator."""
+
+
+def say(text: str) -> None:
+    """One line to the operator."""
+    print(f"faregate: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the supervisor's voice
+
+
+class Worker:
+    """One place for a worker and the process that holds it now."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.process: asyncio.subprocess.Process | None = None
+        self.writer: asyncio.StreamWriter | None = None
+        self.ready = asyncio.Event()
+        self.revision = 0
+        self.started_at = 0.0
+        self.quick_deaths = 0
+        self.was_ready = False
+
+    def send(self, message: Message) -> None:
+        if self.writer is not None and not self.writer.is_closing():
+            self.writer.write(control.encode(message))
+
+
+class Supervisor:
+    """Runs one configuration file until told to stop; ``run`` returns the exit status."""
+
+    def __init__(self, config: Path, *, grace: float = GRACE_S) -> None:
+        self._config = config
+        self._grace = grace
+        self._workers: list[Worker] = []
+        self._sockets: list[socket.socket] = []
+        self._manager_socket: socket.socket | None = None
+        self._manager: asyncio.subprocess.Process | None = None
+        self._snapshot: snapshots.Snapshot | None = None
+        self._data = Path()
+        self._runtime = Path(tempfile.mkdtemp(prefix="faregate-"))
+        self._lock: IO[bytes] | None = None
+        self._stopping = asyncio.Event()
+        self._hopeless = asyncio.Event()
+        self._fast = False
+        self._reload_wanted = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._via = f"1.1 faregate-{secrets.token_hex(4)}"
+
+    async def run(self) -> int:
+        """Starts, serves, stops. Raises ``StartError`` when it cannot start."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop, False)  # noqa: FBT003 - a callback's argument
+        loop.add_signal_handler(signal.SIGINT, self._stop, True)  # noqa: FBT003 - a callback's argument
+        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        try:
+            await self._start()
+            if not self._stopping.is_set():
+                self._keep(self._reload_when_asked())
+                await self._stopping.wait()
+            return await self._stop_all()
+        finally:
+            await self._kill_all()
+            shutil.rmtree(self._runtime, ignore_errors=True)
+            if self._lock is not None:
+                self._lock.close()
+
+    # starting
+
+    async def _start(self) -> None:
+        begun = time.monotonic()
+        compiled = await self._compile()
+        if compiled is None:
+            raise StartError("the configuration has errors; nothing was started")
+        self._data = Path(compiled.gateway.data)
+        self._take_data_folder()
+        self._snapshot = self._put_to_work(compiled)
+        self._listen(self._snapshot.gateway)
+        count = self._snapshot.gateway.workers or len(os.sched_getaffinity(0))
+        self._prepare_counters(self._snapshot)
+        if self._manager_socket is not None:
+            self._keep(self._keep_manager(count))
+        self._workers = [Worker(index) for index in range(count)]
+        for worker in self._workers:
+            self._keep(self._keep_worker(worker))
+        waiting = [asyncio.ensure_future(worker.ready.wait()) for worker in self._workers]
+        stop = asyncio.ensure_future(self._stopping.wait())
+        hopeless = asyncio.ensure_future(self._hopeless.wait())
+        all_ready = asyncio.gather(*waiting)
+        await asyncio.wait([all_ready, stop, hopeless], return_when=asyncio.FIRST_COMPLETED, timeout=START_S)
+        stop.cancel()
+        hopeless.cancel()
+        if self._stopping.is_set():
+            all_ready.cancel()
+            return
+        if not all_ready.done():
+            all_ready.cancel()
+            raise StartError("a worker cannot start; what it said stands above" if self._hopeless.is_set()
+                             else f"the workers were not ready within {START_S:.0f} s")
+        self._announce(count, time.monotonic() - begun)
+
+    def _announce(self, count: int, seconds: float) -> None:
+        assert self._snapshot is not None
+        addresses = ", ".join("{}:{}".format(*sock.getsockname()[:2]) for sock in self._sockets)
+        manager = "off" if self._manager_socket is None else "http://{}:{}".format(*self._manager_socket.getsockname()[:2])
+        say(f"listening on {addresses}; manager {manager}; {count} worker{'s' if count > 1 else ''}; "
+            f"{len(self._snapshot.routes)} routes; revision {self._snapshot.revision}; ready in {seconds:.1f} s")
+
+    def _take_data_folder(self) -> None:
+        """Two gateways on one folder would ruin each other's counters."""
+        try:
+            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (self._data / "lock").open("ab")
+        except OSError as error:
+            raise StartError(f"cannot use the data folder {self._data}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartError(f"another gateway is using the data folder {self._data}") from error
+
+    def _prepare_counters(self, snapshot: snapshots.Snapshot) -> None:
+        try:
+            prepared = prepare(self._data / "counters.bin", capacity(snapshot), now=time.monotonic_ns(), wall=time.time())
+        except (OSError, CountersError) as error:
+            raise StartError(f"cannot prepare the counters in {self._data}: {error}") from error
+        if prepared.event == "unreadable":
+            say("the file of counters was unreadable and set aside; all counts, quotas too, begin anew")
+
+    def _listen(self, gateway: snapshots.Gateway) -> None:
+        for listener in gateway.listen:
+            self._sockets.append(_listen_or_say(listener))
+        if gateway.manager is not None:
+            self._manager_socket = _listen_or_say(gateway.manager)
+
+    # configuration
+
+    async def _compile(self) -> snapshots.Snapshot | None:
+        """Compiles the file in a child; None when it has errors (which the child has shown)."""
+        out = self._runtime / "compiled"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "faregate.compile", str(self._config), "--out", str(out), "--revision", "0")
+        try:
+            status = await asyncio.wait_for(process.wait(), COMPILE_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            say(f"compiling the configuration took more than {COMPILE_S:.0f} s")
+            return None
+        if status != 0:
+            return None
+        return snapshots.decode(out.read_bytes())
+
+    def _put_to_work(self, compiled: snapshots.Snapshot) -> snapshots.Snapshot:
+        """Numbers the snapshot and lays it where the workers, also those of a later start, find it."""
+        path = self._data / "snapshot"
+        last = self._snapshot.revision if self._snapshot is not None else _revision_on_disk(path)
+        numbered = msgspec.structs.replace(compiled, revision=last + 1)
+        fresh = self._data / "snapshot.new"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(snapshots.encode(numbered))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        return numbered
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            await self._reload()
+
+    async def _reload(self) -> None:
+        begun = time.monotonic()
+        compiled = await self._compile()
+        before = self._snapshot
+        assert before is not None
+        if compiled is None:
+            say(f"the configuration has errors; revision {before.revision} stays")
+            return
+        if compiled.gateway.data != before.gateway.data:
+            say("gateway.data cannot change while the gateway runs; restart it. The former revision stays")
+            return
+        for key in ("listen", "manager", "workers"):
+            if getattr(compiled.gateway, key) != getattr(before.gateway, key):
+                say(f"gateway.{key} has changed; that takes effect at the next start")
+        self._snapshot = current = self._put_to_work(compiled)
+        for worker in self._workers:
+            worker.send(Message("reload", snapshot=str(self._data / "snapshot"), revision=current.revision))
+        deadline = begun + START_S
+        while time.monotonic() < deadline and not self._stopping.is_set():
+            if all(worker.revision >= current.revision for worker in self._workers):
+                say(f"revision {current.revision} in all workers after {time.monotonic() - begun:.2f} s")
+                return
+            await asyncio.sleep(0.02)
+        if not self._stopping.is_set():
+            say(f"revision {current.revision} did not reach every worker")
+
+    # processes
+
+    async def _keep_worker(self, worker: Worker) -> None:
+        """Runs one worker, and another in its place whenever it ends before we are stopping."""
+        while not self._stopping.is_set():
+            ours, theirs = socket.socketpair()
+            settings = WorkerSettings(
+                index=worker.index, workers=len(self._workers), listen=[sock.fileno() for sock in self._sockets],
+                control=theirs.fileno(), snapshot=str(self._data / "snapshot"), via=self._via, feed=str(self._runtime / "feed"))
+            worker.started_at = time.monotonic()
+            worker.process = process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "faregate.gateway.worker", msgspec.json.encode(settings).decode(),
+                pass_fds=[*settings.listen, settings.control], stdin=asyncio.subprocess.DEVNULL)
+            theirs.close()
+            reader, worker.writer = await asyncio.open_connection(sock=ours)
+            await self._hear(worker, reader)
+            status = await process.wait()
+            worker.writer.close()
+            worker.ready.clear()
+            worker.revision = 0
+            with contextlib.suppress(CountersError, OSError):  # a successor frees them at its start
+                clear_worker(self._data / "counters.bin", worker.index)
+            if self._stopping.is_set():
+                return
+            lived = time.monotonic() - worker.started_at
+            worker.quick_deaths = worker.quick_deaths + 1 if lived < _QUICK_DEATH_S else 0
+            if worker.quick_deaths >= _STARTS_TRIED and not worker.was_ready:
+                self._hopeless.set()
+            pause = min(RESTART_PAUSE_MAX_S, 0.2 * (2 ** worker.quick_deaths - 1)) if worker.quick_deaths > 1 else 0.0
+            say(f"worker {worker.index} ended ({_ending(status)}); starting another" + (f" in {pause:.1f} s" if pause else ""))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
+
+    async def _hear(self, worker: Worker, reader: asyncio.StreamReader) -> None:
+        """What the worker says, until it is gone."""
+        while True:
+            try:
+                line = await reader.readline()
+            except (OSError, ValueError):
+                return
+            if not line:
+                return
+            message = control.decode(line)
+            if message.what in {"ready", "reloaded"}:
+                worker.revision = message.revision
+                worker.was_ready = True
+                worker.ready.set()
+                current = self._snapshot
+                if current is not None and message.revision < current.revision:  # started before the last reload
+                    worker.send(Message("reload", snapshot=str(self._data / "snapshot"), revision=current.revision))
+            elif message.what == "failed":
+                say(f"worker {worker.index}: {message.reason}")
+
+    async def _keep_manager(self, workers: int) -> None:
+        assert self._manager_socket is not None
+        descriptor = self._manager_socket.fileno()
+        while not self._stopping.is_set():
+            started_at = time.monotonic()
+            self._manager = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "faregate.manager", "--fd", str(descriptor), "--feed", str(self._runtime / "feed"),
+                "--workers", str(workers), pass_fds=[descriptor], stdin=asyncio.subprocess.DEVNULL)
+            status = await self._manager.wait()
+            if self._stopping.is_set():
+                return
+            say(f"manager ended ({_ending(status)}); starting another")
+            if time.monotonic() - started_at < _QUICK_DEATH_S:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), RESTART_PAUSE_MAX_S)
+
+    def _keep(self, coroutine: "object") -> None:
+        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            say(f"supervisor: {task.exception()!r}; stopping")
+            self._stop(fast=True)
+
+    # stopping
+
+    def _stop(self, fast: bool) -> None:  # noqa: FBT001 - a signal's callback
+        self._fast = self._fast or fast or self._stopping.is_set()
+        self._stopping.set()
+        if self._fast:
+            for worker in self._workers:
+                worker.send(Message("stop"))
+
+    async def _stop_all(self) -> int:
+        for sock in self._sockets:
+            sock.close()
+        for worker in self._workers:
+            worker.send(Message("stop") if self._fast else Message("drain", grace=self._grace))
+        running = [worker.process for worker in self._workers if worker.process is not None and worker.process.returncode is None]
+        waits = [asyncio.ensure_future(process.wait()) for process in running]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=self._grace + 2.0)
+            for wait in late:
+                wait.cancel()
+            if late:
+                say("calls were still running when the grace time ended; they were cut")
+        return 0
+
+    async def _kill_all(self) -> None:
+        processes = [worker.process for worker in self._workers] + [self._manager]
+        self._stopping.set()
+        for process in processes:
+            if process is not None and process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate() if process is self._manager else process.kill()
+        for process in processes:
+            if process is not None and process.returncode is None:
+                try:
+                    await asyncio.wait_for(process.wait(), 2.0)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _listen_or_say(listener: snapshots.Listener) -> socket.socket:
+    try:
+        return control.listening_socket(listener.host, listener.port)
+    except OSError as error:
+        raise StartError(f"cannot listen on {listener.host}:{listener.port}: {error.strerror or error}") from error
+
+
+def _revision_on_disk(path: Path) -> int:
+    try:
+        return snapshots.decode(path.read_bytes()).revision
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return 0
+
+
+def _ending(status: int) -> str:
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+
+
+def run(config: Path) -> int:
+    """Runs the gateway; returns the exit status."""
+    if not config.is_file():
+        say(f"no such file: {config}")
+        return 1
+    try:
+        return asyncio.run(Supervisor(config).run())
+    except StartError as error:
+        say(str(error))
+        return 1
