@@ -32,11 +32,18 @@ if TYPE_CHECKING:
 
 
 class ReadyUpstream:
-    """An upstream as a worker runs it: its balancer, whose targets hold their pools."""
+    """An upstream as a worker runs it: its balancer, whose targets hold their pools. Times are seconds."""
+
+    __slots__ = ("balancer", "data", "first_byte_timeout", "hash_on", "idle_timeout", "name", "total_timeout")
 
     def __init__(self, data: Upstream, balancer: Balancer, loop: asyncio.AbstractEventLoop, limits: GatewayLimits) -> None:
         self.data = data
         self.balancer = balancer
+        self.name = data.name
+        self.hash_on = data.hash_on
+        self.first_byte_timeout = data.first_byte_timeout
+        self.idle_timeout = data.idle_timeout
+        self.total_timeout = data.total_timeout
         for target in balancer.targets:
             pool = target.pool
             if isinstance(pool, Pool):

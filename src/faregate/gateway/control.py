@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 
 LINE_BYTES_MAX: Final = 16 << 10
+GRACE_S: Final = 30.0
+"""How long SIGTERM lets calls finish."""
 
 
 class Message(msgspec.Struct, omit_defaults=True):

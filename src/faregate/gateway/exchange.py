@@ -2,8 +2,9 @@
 
 Callbacks only: the listener's connection calls in when the caller's bytes come, the upstream's connection when the
 answer's do, the wheel when a deadline has passed. A call whose steps answer at once costs no task and no future; only a
-step that must wait is parked in one. Whatever happens, ``_finish`` runs once: it frees the concurrency place, tells the
-balancer, writes the record and lets the next request of the connection go on.
+step that must wait is parked in one. Whatever happens, ``_finish`` runs once: it frees the concurrency place, writes the
+record and lets the next request of the connection go on. The common path (``begin``, ``_dispatch``, ``_send``,
+``answer_whole``, ``_finish``) is written for few calls and few stores; benchmarks/micro_exchange.py times it.
 """
 
 import asyncio
@@ -11,18 +12,19 @@ import logging
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
 
-from faregate.gateway.http1.answers import CONTINUE, refusal_answer
-from faregate.gateway.http1.chunked import ChunkDecoder, ChunkError, encode_chunk, encode_last
+from faregate.gateway.body import CAPTURE_BYTES_MAX, RequestBody
+from faregate.gateway.http1.answers import CONTINUE, date_line, refusal_answer
+from faregate.gateway.http1.chunked import encode_chunk, encode_last
+from faregate.gateway.outbound import address_behind, continued_trace, hash_key, request_head
 from faregate.gateway.wheel import NEVER
-from faregate.gateway.outbound import address_behind, hash_key, request_head
-from faregate.kernel.ids import accepts_request_id, parse_traceparent
+from faregate.kernel.ids import accepts_request_id
 from faregate.kernel.problems import Outcome, Refusal
-from faregate.snapshot.call import Call, ReadyRoute
+from faregate.snapshot.call import Call, ReadyRoute, Step
 
 if TYPE_CHECKING:
-    from faregate.gateway.assembly import Runtime
-    from faregate.gateway.balancer import TargetState
-    from faregate.gateway.http1.request import RequestHead
+    from faregate.gateway.assembly import ReadyUpstream, Runtime
+    from faregate.gateway.balance import TargetState
+    from faregate.gateway.http1.request import Fields
     from faregate.gateway.http1.response import ResponseHead
     from faregate.gateway.listener import ClientConnection
     from faregate.gateway.plane import Plane
@@ -31,22 +33,35 @@ if TYPE_CHECKING:
 _log = logging.getLogger("faregate.gateway")
 
 DECIDING, CONNECTING, SENDING, WAITING, RELAYING, DONE = range(6)
-CAPTURE_BYTES_MAX: Final = (64 << 10) + 1
-"""Of each body for the log; one byte over the masker's cap, so that it can tell a longer one."""
 SKIPPED_BYTES_MAX: Final = 64 << 10
 """How much of a refused call's body is read and dropped so that the connection may go on."""
 STALLED_READER_S: Final = 30.0
 """How long a caller may take no byte of its answer (http-rules.md section 3)."""
 _FAILURE_STATUS: Final = frozenset({502, 503, 504})
 """Answers that count against a target's health, besides lost connections and timeouts."""
+_READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_NO_LENGTH: Final = frozenset({204, 304})
+# Enum members cost a look-up in a descriptor each time; these are read once per call.
+_ANSWERED: Final = Outcome.ANSWERED.value
+_CLIENT_GONE: Final = Outcome.CLIENT_GONE.value
+_UNKNOWN: Final = Outcome.UNKNOWN.value
 
 
 class Exchange:
-    """The state of one call between a caller's connection and an upstream's. Never reused."""
+    """The state of one call between a caller's connection and an upstream's. Never reused.
 
-    __slots__ = ("_body_left", "_chunked_answer", "_decoder", "_expect", "_head_sent", "_keep_alive", "_pending",
-                 "_sent_at", "_task", "_total_deadline", "_tried", "_upstream_connection", "_upstream_state", "call", "client", "head",
-                 "head_only", "now", "phase", "plane", "request_written", "runtime", "trace_flags")
+    ``now``: monotonic seconds of the event being handled. ``traceparent``: the field's value as sent upstream.
+    """
+
+    __slots__ = ("_chunked_answer", "_head_sent", "_keep_alive", "_sent_at", "_task", "_total_deadline", "_tried",
+                 "_upstream_connection", "_upstream_state", "body", "call", "client", "fields", "minor", "now", "phase", "plane",
+                 "runtime", "target", "traceparent", "upstream")
+
+    fields: "Fields"
+    minor: bytes
+    target: bytes
+    traceparent: bytes
+    upstream: "ReadyUpstream"
 
     def __init__(self, client: "ClientConnection", plane: "Plane", runtime: "Runtime", call: Call) -> None:
         self.client = client
@@ -55,187 +70,127 @@ class Exchange:
         self.call = call
         self.now = call.now
         self.phase = DECIDING
-        self.head_only = False
-        self.request_written = False
-        self._body_left = 0
-        self._expect = False
+        self.body: RequestBody | None = None
         self._head_sent = False
         self._keep_alive = False
-        self._chunked_answer = False
         self._upstream_connection: UpstreamConnection | None = None
         self._upstream_state: TargetState | None = None
         self._task: asyncio.Task[None] | None = None
-        self._pending: list[bytes] | None = None
-        self._decoder: ChunkDecoder | None = None
         self._tried: tuple[TargetState, ...] = ()
-        self._sent_at = 0.0
-        self._total_deadline = 0.0
         plane.in_flight += 1
 
     # the request
 
-    def begin(self, head: "RequestHead", rest: bytes) -> bytes:
-        """Starts with a parsed head and the bytes behind it; returns those that belong to the next request."""
-        self.head = head
+    def begin(self, line: tuple[bytes, bytes, bytes, bytes], fields: "Fields", rest: bytes) -> bytes:
+        """Starts with a parsed head (method, target, path, minor version; fields) and the bytes behind it; returns those
+        that belong to the next request."""
+        self.fields = fields
         call = self.call
-        call.method = method = head.method
-        call.target = head.target
-        call.path = head.path.decode("ascii")
-        self._name(head)
-        call.authorization = head.authorization
-        call.api_key = head.api_key
-        call.headers = head.lines
-        call.request_content_type = head.content_type
-        self._keep_alive = head.keep_alive
-        self.head_only = method == b"HEAD"
-        endpoint = self.runtime.router.find(head.path)
+        client = self.client
+        plane = self.plane
+        call.method, self.target, path, self.minor = line
+        call.path = path.decode("ascii")
+        call.authorization = fields.authorization
+        if fields.request_id is None:
+            call.request_id = plane.ids.request_id(call.wall)
+        else:
+            call.request_id = fields.request_id if accepts_request_id(fields.request_id) else plane.ids.request_id(call.wall)
+        if fields.traceparent is None:
+            ids = plane.ids.trace_and_span()
+            call.trace_id = ids[:32]
+            self.traceparent = b"00-%b-%b-01" % (ids[:32], ids[32:])
+        else:
+            call.trace_id, self.traceparent = continued_trace(fields.traceparent, plane.ids)
+        if client.trusted:
+            call.client_ip = address_behind(fields.forwarded_for, client.peer_ip, self.runtime.trusted)
+        else:
+            call.client_ip = client.peer_ip
+        if fields.api_key is not None:
+            call.api_key = fields.api_key
+        self._keep_alive = self.minor == b"1" and not fields.close
+        endpoint = self.runtime.router.find(path)
         if endpoint is None:
             return self._refuse_early(Refusal("no_route", reason="no_route"), rest)
-        route = endpoint.methods.get(method)
+        route = endpoint.methods.get(call.method)
         if route is None:
             return self._refuse_early(Refusal("method_not_allowed", reason="method_not_allowed",
                                               headers=b"Allow: %b\r\n" % endpoint.allow), rest)
         call.route = route
-        if head.body:
-            if head.content_length > route.data.body_bytes:
+        if fields.framed:
+            if fields.content_length > route.body_bytes:
                 return self._refuse_early(Refusal("body_too_large", reason="content_length"), rest)
-            rest = self._start_body(head, rest)
-        self._decide(route, 0)
+            rest = self._start_body(fields, route, rest)
+            if self.phase == DONE:
+                return rest
+        for step in route.steps:
+            verdict = step(call)
+            if verdict is not None:
+                self._not_passed(verdict, route, step)
+                return rest
+        self._go(route)
         return rest
-
-    def refuse_head(self, refusal: Refusal, peer_ip: str) -> None:
-        """The head was refused: nothing of it is known but where it came from."""
-        call = self.call
-        call.client_ip = peer_ip
-        call.request_id = self.plane.ids.request_id(call.wall)
-        refusal.close = True
-        self.refuse(refusal)
-
-    def _name(self, head: "RequestHead") -> None:
-        """The call's ids and its caller's address; every refusal from here on can be found by them."""
-        call = self.call
-        ids = self.plane.ids
-        request_id = head.request_id
-        call.request_id = request_id if request_id and accepts_request_id(request_id) else ids.request_id(call.wall)
-        context = parse_traceparent(head.traceparent) if head.traceparent else None
-        if context is None:
-            call.trace_id = ids.trace_id()
-            self.trace_flags = b"01"
-            if head.traceparent is not None:  # a broken one takes its state with it (W3C Trace Context section 4.3)
-                head.lines = [line for line in head.lines if not line.lower().startswith(b"tracestate:")]
-        else:
-            call.trace_id, self.trace_flags = context
-        if self.client.trusted:
-            call.client_ip = address_behind(head.forwarded_for, self.client.peer_ip, self.runtime.trusted)
-        else:
-            call.client_ip = self.client.peer_ip
-
-    def _start_body(self, head: "RequestHead", rest: bytes) -> bytes:
-        """Takes the part of the body that came with the head; the rest streams in later."""
-        self._pending = []
-        if head.chunked:
-            self._body_left = -1
-            limits = self.runtime.limits
-            self._decoder = ChunkDecoder(trailer_bytes_max=limits.header_bytes, trailers_max=limits.headers)
-        else:
-            self._body_left = head.content_length
-        self._expect = head.expect and not rest
-        self.client.arm(self.now + self.runtime.limits.body_timeout, self.now)
-        return self._take_body(rest) if rest else b""
 
     @property
     def wants_body(self) -> bool:
         """Whether bytes from the caller still belong to this request."""
-        return self._body_left != 0
+        return self.body is not None and self.body.left != 0
 
     def request_data(self, data: bytes, now: float) -> bytes:
         """More of the body; returns what belongs to the next request."""
         self.now = now
-        rest = self._take_body(data)
-        if self._body_left == 0 and self.phase == SENDING:
-            self._request_complete()
-        return rest
-
-    def _take_body(self, data: bytes) -> bytes:
-        call = self.call
-        left = self._body_left
-        if left > 0:
-            rest = b""
-            if len(data) > left:
-                data, rest = data[:left], data[left:]
-            self._body_left = left - len(data)
-            call.request_bytes += len(data)
-            self._forward(data)
-            return rest
-        decoder = self._decoder
-        if decoder is None:
+        body = self.body
+        if body is None:
             return data
         try:
-            pieces = decoder.feed(data)
-        except ChunkError as error:
-            self._body_left = 0
-            self.abandon(Refusal("malformed_request", reason=str(error)))
+            send, rest = body.feed(data)
+        except Refusal as refusal:
+            body.left = 0
+            self.abandon(refusal)
             return b""
-        for piece in pieces:
-            call.request_bytes += len(piece)
-            if call.request_bytes > self._body_bytes_max():
-                self._body_left = 0
-                self.abandon(Refusal("body_too_large", reason="chunked_body"))
-                return b""
-            self._forward(piece)
-        if not decoder.done:
-            return b""
-        self._body_left = 0
-        if self._upstream_connection is not None and self._upstream_connection.transport is not None:
-            self._upstream_connection.transport.write(encode_last([]))
-        return decoder.rest
-
-    def _body_bytes_max(self) -> int:
-        route = self.call.route
-        return self.runtime.limits.body_bytes if route is None else route.data.body_bytes
-
-    def _forward(self, data: bytes) -> None:
-        """One piece of body to the upstream, or kept until there is a connection (reading is paused meanwhile)."""
-        call = self.call
-        route = call.route
-        if route is not None and route.data.log_request_body:
-            captured = call.request_body or b""
-            if len(captured) < CAPTURE_BYTES_MAX:
-                call.request_body = captured + data[:CAPTURE_BYTES_MAX - len(captured)]
         connection = self._upstream_connection
-        if connection is None:
-            if self._pending is not None and self.phase < SENDING:
-                self._pending.append(data)
-            return
-        if connection.transport is not None:
-            connection.transport.write(encode_chunk(data) if self._decoder is not None else data)
+        if send and connection is not None and connection.transport is not None:
+            connection.transport.write(send)
+        if body.left == 0 and self.phase == SENDING:
+            self._request_complete(now)
+        return rest
 
     def request_cut(self) -> None:
         """The caller ended its side inside the body (F25): never treated as complete."""
-        self._body_left = 0
         self._keep_alive = False
         self.abandon(Refusal("malformed_request", reason="body_cut"))
 
+    @property
+    def request_written(self) -> bool:
+        """Whether the whole request has been handed to the upstream's transport."""
+        return self.phase >= WAITING and not self.wants_body
+
+    def _start_body(self, fields: "Fields", route: ReadyRoute, rest: bytes) -> bytes:
+        """Takes the part of the body that came with the head; the rest streams in later."""
+        limits = self.runtime.limits
+        self.body = RequestBody(fields, route.body_bytes, (limits.header_bytes, limits.headers),
+                                capture=bool(route.data.log_request_body), now=self.now)
+        if self.minor == b"0":
+            self.body.expect = False  # RFC 9110 section 10.1.1
+        if rest:
+            rest = self.request_data(rest, self.now)
+        if self.body.left:
+            self.client.arm(self.now + limits.body_timeout, self.now)
+        return rest
+
     # deciding
 
-    def _decide(self, route: ReadyRoute, first: int) -> None:
-        call = self.call
-        steps = route.steps
-        for index in range(first, len(steps)):
-            verdict = steps[index](call)
-            if verdict is None:
-                continue
-            if isinstance(verdict, Refusal):
-                self.refuse(verdict)
-                return
-            self.client.pause_reading()
-            self.client.arm(NEVER, self.now)  # the step bounds its own wait
-            self._task = self.plane.loop.create_task(self._parked(verdict, route, index + 1))
+    def _not_passed(self, verdict: "Refusal | Awaitable[Refusal | None]", route: ReadyRoute, step: Step) -> None:
+        """A step refused, or must wait."""
+        if isinstance(verdict, Refusal):
+            self.refuse(verdict)
             return
-        self._send_or_refuse(route)
+        self.client.pause_reading()
+        self.client.arm(NEVER, self.now)  # the step bounds its own wait
+        following = route.steps[route.steps.index(step) + 1:]
+        self._task = self.plane.loop.create_task(self._parked(verdict, route, following))
 
-    async def _parked(self, verdict: Awaitable[Refusal | None], route: ReadyRoute, following: int) -> None:
-        """Waits for one step and goes on with the next."""
+    async def _parked(self, verdict: Awaitable[Refusal | None], route: ReadyRoute, following: tuple[Step, ...]) -> None:
+        """Waits for one step and goes on with those that follow."""
         try:
             refusal = await verdict
             self._task = None
@@ -247,41 +202,49 @@ class Exchange:
             call.wall += now - call.now  # the steps that follow judge by the time it is now
             call.now = now
             self.client.resume_reading()
+            if self.wants_body:
+                self.client.arm(now + self.runtime.limits.body_timeout, now)
             if refusal is not None:
                 self.refuse(refusal)
-            else:
-                self._decide(route, following)
+                return
+            for step in following:
+                again = step(call)
+                if again is not None:
+                    self._not_passed(again, route, step)
+                    return
+            self._go(route)
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
             self.internal_error(error)
 
-    def _send_or_refuse(self, route: ReadyRoute) -> None:
-        upstream = route.upstream
-        self._total_deadline = self.now + upstream.data.total_timeout
-        self.call.upstream = upstream.data.name
-        if self._body_left and self._expect:
-            self._expect = False
-            self.client.write(CONTINUE)
-        self._dispatch()
-
     # sending
 
-    def _dispatch(self) -> None:
-        """Lends an idle connection of a picked target, or opens one; tries each target that has no room once."""
+    def _go(self, route: ReadyRoute) -> None:
+        """Every step has passed: the call may be sent."""
+        self.upstream = upstream = route.upstream
+        self._total_deadline = self.now + upstream.total_timeout
+        self.call.upstream = upstream.name
+        body = self.body
+        if body is not None and body.expect and body.left:
+            body.expect = False
+            self.client.write(CONTINUE)
+        self._dispatch(upstream)
+
+    def _dispatch(self, upstream: "ReadyUpstream") -> None:
+        """Lends an idle connection of a picked target, or opens one; a target without room is passed over."""
         call = self.call
-        upstream = call.route.upstream  # type: ignore[union-attr] - set before any step ran
-        balancer = upstream.balancer
-        key = hash_key(upstream.data.hash_on, call) if upstream.data.hash_on else b""
+        now = self.now
+        key = hash_key(upstream.hash_on, call, self.fields) if upstream.hash_on else b""
         full = False
         while True:
-            target = balancer.pick(self.now, key, self._tried)
+            target = upstream.balancer.pick(now, key, self._tried)
             if target is None:
                 self._no_target(full=full)
                 return
             pool = target.pool
-            connection = pool.take(self.now)
+            connection = pool.take(now)
             if connection is not None or pool.can_open():
                 break
-            balancer.released(target)
+            upstream.balancer.released(target)
             full = True
             self._tried = (*self._tried, target)
         self._upstream_state = target
@@ -291,9 +254,9 @@ class Exchange:
             self._send(connection)
             return
         self.phase = CONNECTING
-        if self._body_left:
+        if self.wants_body:
             self.client.pause_reading()
-        self.client.arm(NEVER, self.now)  # the pool bounds the wait by connect_timeout
+        self.client.arm(NEVER, now)  # the pool bounds the wait by connect_timeout
         pool.open(self)
 
     def _no_target(self, *, full: bool) -> None:
@@ -322,7 +285,7 @@ class Exchange:
         self._upstream_state = None
         if self.phase == DONE or target is None:
             return
-        upstream = self.call.route.upstream  # type: ignore[union-attr] - set before any step ran
+        upstream = self.upstream
         upstream.balancer.connect_failed(target, now)
         self._tried = (*self._tried, target)
         self.call.reason = reason
@@ -330,7 +293,7 @@ class Exchange:
             self.refuse(Refusal("upstream_unreachable", reason=reason))
             return
         try:
-            self._dispatch()
+            self._dispatch(upstream)
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
             self.internal_error(error)
 
@@ -339,32 +302,27 @@ class Exchange:
         if transport is None:
             self.connect_failed("closed_before_use", self.now)
             return
-        self.call.reason = ""
+        if self.call.reason:
+            self.call.reason = ""  # of an earlier target
         self._upstream_connection = connection
         connection.lend(self)
-        self._sent_at = now = self.now
-        parts = request_head(self.head, self.call, self.client, self.plane, self.trace_flags)
-        if self._pending is not None:
-            if self._decoder is not None:
-                parts.extend(encode_chunk(piece) for piece in self._pending)
-                if self._body_left == 0:
-                    parts.append(encode_last([]))
-            else:
-                parts.extend(self._pending)
-            self._pending = None
-        transport.write(b"".join(parts))
-        if self._body_left == 0:
-            self._request_complete()
+        body = self.body
+        data = request_head(self) if body is None else b"".join((request_head(self), *body.release()))
+        self._sent_at = now = self.now = self.plane.monotonic()  # what came before is our own share
+        transport.write(data)
+        if body is None or body.left == 0:
+            self._request_complete(now)
             return
         self.phase = SENDING
         self.client.resume_reading()
-        self.client.arm(min(self.call.now + self.runtime.limits.body_timeout, self._total_deadline), now)
+        self.client.arm(min(body.started_at + self.runtime.limits.body_timeout, self._total_deadline), now)
 
-    def _request_complete(self) -> None:
-        self.request_written = True
+    def _request_complete(self, now: float) -> None:
         self.phase = WAITING
-        upstream = self.call.route.upstream.data  # type: ignore[union-attr] - set before any step ran
-        self.client.arm(min(self.now + upstream.first_byte_timeout, self._total_deadline), self.now)
+        client = self.client
+        client.deadline = deadline = min(now + self.upstream.first_byte_timeout, self._total_deadline)
+        if deadline < client.wheel_at:
+            self.plane.wheel.watch(client, now)
 
     def client_full(self) -> None:
         if self._upstream_connection is not None:
@@ -387,55 +345,55 @@ class Exchange:
 
     def answer_interim(self, head: "ResponseHead") -> None:
         """A 1xx other than 100 goes on to a 1.1 caller (W10)."""
-        if self.head.minor == b"1":
-            self.client.write(b"".join((*head.lines, b"\r\n")))
+        if self.minor == b"1":
+            self.client.write(head.passed + b"\r\n")
 
-    def answer_whole(self, head: "ResponseHead", body: bytes, *, surplus: bool) -> None:
+    def answer_whole(self, head: "ResponseHead", body: bytes) -> None:
         """An answer that came in one piece, the common case: one write."""
         self._upstream_connection = None
         self._first_byte(head)
         call = self.call
         call.response_bytes = len(body)
-        if surplus:
-            call.reason = "surplus_after_answer"
-        if body:
-            self._capture_answer(body)
-        if head.content_length >= 0 and head.status != 204:
-            head.lines.append(b"Content-Length: %d\r\n" % head.content_length)
-        elif not self.head_only and head.status not in {204, 304}:
-            head.lines.append(b"Content-Length: 0\r\n")
-        parts = self._answer_head(head)
-        if body:
-            parts.append(body)
-        self.client.write(b"".join(parts))
+        if call.route.data.log_response_body:  # type: ignore[union-attr] - set before any step ran
+            call.response_body = body[:CAPTURE_BYTES_MAX]
+            call.response_content_type = head.content_type
+        self.client.write(self._answer_head(head, b"") + body)
         self._answered()
 
-    def answer_head(self, head: "ResponseHead", length: int) -> None:
-        """The head of an answer whose body follows; ``length`` -1 when its end is not known yet."""
+    def answer_head(self, head: "ResponseHead", *, sized: bool) -> None:
+        """The head of an answer whose body follows; ``sized`` by Content-Length, or its end is not known yet."""
         self._first_byte(head)
-        if length >= 0:
-            head.lines.append(b"Content-Length: %d\r\n" % length)
-        elif self.head.minor == b"1":
-            self._chunked_answer = True
-            head.lines.append(b"Transfer-Encoding: chunked\r\n")
-        else:
-            self._keep_alive = False  # no chunks to a 1.0 caller: the body ends with the connection (W11)
+        framing = b""
+        self._chunked_answer = False
+        if not sized:
+            if self.minor == b"1":
+                self._chunked_answer = True
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                self._keep_alive = False  # no chunks to a 1.0 caller: the body ends with the connection (W11)
+        if self.call.route.data.log_response_body:  # type: ignore[union-attr] - set before any step ran
+            self.call.response_body = b""
+            self.call.response_content_type = head.content_type
+        lines = self._answer_head(head, framing)
         self._head_sent = True
-        self.phase = RELAYING
-        self.client.write(b"".join(self._answer_head(head)))
+        self.phase = max(self.phase, RELAYING) if not self.wants_body else self.phase
+        self.client.write(lines)
         self._arm_relaying()
 
     def answer_data(self, data: bytes) -> None:
         """One piece of the body, relayed as it comes."""
-        self.call.response_bytes += len(data)
-        self._capture_answer(data)
+        call = self.call
+        call.response_bytes += len(data)
+        captured = call.response_body
+        if captured is not None and len(captured) < CAPTURE_BYTES_MAX:
+            call.response_body = captured + data[:CAPTURE_BYTES_MAX - len(captured)]
         self.client.write(encode_chunk(data) if self._chunked_answer else data)
         self._arm_relaying()
 
     def answer_trailers(self, trailers: list[tuple[bytes, bytes]]) -> None:
         """The last chunk, with trailers for a caller who asked for them."""
         if self._chunked_answer:
-            self.client.write(encode_last(trailers if self.head.te_trailers else []))
+            self.client.write(encode_last(trailers if self.fields.te_trailers else []))
             self._chunked_answer = False
 
     def answer_end(self) -> None:
@@ -459,60 +417,51 @@ class Exchange:
         self._failed_upstream(Refusal("upstream_invalid_response", reason="upstream_" + how))
 
     def _arm_relaying(self) -> None:
-        upstream = self.call.route.upstream.data  # type: ignore[union-attr] - set before any step ran
-        patience = STALLED_READER_S if self.client.write_paused else upstream.idle_timeout
+        patience = STALLED_READER_S if self.client.write_paused else self.upstream.idle_timeout
         self.client.arm(min(self.now + patience, self._total_deadline), self.now)
 
     def _first_byte(self, head: "ResponseHead") -> None:
-        call = self.call
-        call.status = head.status
-        call.response_content_type = head.content_type
-        self._told_balancer(failed=head.status in _FAILURE_STATUS)
-
-    def _told_balancer(self, *, failed: bool) -> None:
+        status = head.status
+        self.call.status = status
         target = self._upstream_state
         if target is not None:
             self._upstream_state = None
-            self.call.route.upstream.balancer.finished(target, self.now, self.now - self._sent_at, failed)  # type: ignore[union-attr]
+            now = self.now
+            self.upstream.balancer.finished(target, now, now - self._sent_at, status in _FAILURE_STATUS)
 
-    def _answer_head(self, head: "ResponseHead") -> list[bytes]:
+    def _answer_head(self, head: "ResponseHead", framing: bytes) -> bytes:
+        """The head as the caller gets it, the empty line included; settles whether the connection goes on."""
         call = self.call
-        route = call.route
-        keep = self._keep_alive and self._body_left == 0 and not self.plane.draining
-        self._keep_alive = keep
-        return [
-            *head.lines,
-            call.limit_headers or head.limit_lines,
-            route.answer_headers,  # type: ignore[union-attr] - set before any step ran
-            b"Via: %b, " % head.via if head.via else b"Via: ",
-            b"%b\r\nX-Request-Id: %b\r\n" % (self.plane.via, call.request_id),
-            b"\r\n" if keep else b"Connection: close\r\n\r\n",
-        ]
-
-    def _capture_answer(self, data: bytes) -> None:
-        call = self.call
-        if call.route is not None and call.route.data.log_response_body:
-            captured = call.response_body or b""
-            if len(captured) < CAPTURE_BYTES_MAX:
-                call.response_body = captured + data[:CAPTURE_BYTES_MAX - len(captured)]
+        plane = self.plane
+        end = b"\r\n\r\n"
+        if not self._keep_alive or plane.draining or self.wants_body:
+            self._keep_alive = False
+            end = b"\r\nConnection: close\r\n\r\n"
+        if not head.dated:
+            framing += date_line(call.wall + (self.now - call.now))  # RFC 9110 section 6.6.1
+        via = b"%b, %b" % (head.via, plane.via) if head.via else plane.via
+        return b"%b%b%b%bVia: %b\r\nX-Request-Id: %b%b" % (
+            head.passed, framing, call.limit_headers or head.limit_lines,
+            call.route.answer_headers,  # type: ignore[union-attr] - set before any step ran
+            via, call.request_id, end)
 
     def _answered(self) -> None:
-        call = self.call
-        call.upstream_duration = self.now - self._sent_at
-        self._finish(Outcome.CLIENT_GONE if self.client.lost else Outcome.ANSWERED)
+        now = self.now
+        self.call.upstream_duration = now - self._sent_at
+        self.now = self.plane.monotonic()  # what came since the last byte is our own share
+        self._finish(_CLIENT_GONE if self.client.lost else _ANSWERED)
 
     # ends that are not answers
 
     def deadline_passed(self, now: float) -> None:
         """The wheel says that the armed time is over."""
         self.now = now
-        if self.phase == SENDING and self._body_left and now < self._total_deadline:
-            self.abandon(Refusal("malformed_request", reason="body_timeout"))
-        elif self.phase in {SENDING, WAITING}:
-            self._failed_upstream(Refusal("upstream_timeout", reason="first_byte_timeout" if now < self._total_deadline else "total_timeout"))
-        elif self.phase == RELAYING:
+        if self._head_sent:
             self._failed_upstream(Refusal("upstream_timeout", reason="stalled_reader" if self.client.write_paused else "idle_timeout"))
-        elif self._body_left:
+        elif self.phase == WAITING or (self.phase == SENDING and now >= self._total_deadline):
+            late = now >= self._total_deadline
+            self._failed_upstream(Refusal("upstream_timeout", reason="total_timeout" if late else "first_byte_timeout"))
+        elif self.wants_body and self.phase in {DECIDING, SENDING}:
             self.abandon(Refusal("malformed_request", reason="body_timeout"))
 
     def client_lost(self) -> None:
@@ -520,12 +469,10 @@ class Exchange:
         if self.phase == DONE:
             return
         self.now = self.plane.monotonic()
-        if self._body_left or self.phase < SENDING or self.head.method in {b"GET", b"HEAD", b"OPTIONS"}:
-            self._body_left = 0
+        if self.phase < SENDING or self.wants_body or self.call.method in _READS:
             self._drop_upstream()
-            self._finish(Outcome.CLIENT_GONE)
-            return
-        if self._upstream_connection is not None:
+            self._finish(_CLIENT_GONE)
+        elif self._upstream_connection is not None:
             self._upstream_connection.resume_reading()
 
     def abandon(self, refusal: Refusal) -> None:
@@ -536,20 +483,22 @@ class Exchange:
 
     def internal_error(self, error: Exception) -> None:
         """Our own fault: counted, logged once with its trace, told without it."""
-        if self.phase == DONE:
-            _log.error("error after the end of call %s", self.call.request_id.decode("ascii", "replace"), exc_info=error)
-            return
         _log.error("internal error in call %s", self.call.request_id.decode("ascii", "replace"), exc_info=error)
+        if self.phase == DONE:
+            return
         sent = self.phase >= SENDING
         self._drop_upstream()
-        self.refuse(Refusal("internal_error", reason=type(error).__name__), outcome=Outcome.UNKNOWN if sent else None)
+        self.refuse(Refusal("internal_error", reason=type(error).__name__), outcome=_UNKNOWN if sent else "")
 
     def _failed_upstream(self, refusal: Refusal) -> None:
         """The upstream failed after something was sent: 502 or 504, or a visible break when the head is out (W11)."""
-        self._told_balancer(failed=True)
+        target = self._upstream_state
+        if target is not None:
+            self._upstream_state = None
+            self.upstream.balancer.finished(target, self.now, self.now - self._sent_at, True)  # noqa: FBT003 - its contract
         self._drop_upstream()
         self.call.upstream_duration = self.now - self._sent_at
-        if self._body_left:
+        if self.wants_body:
             refusal.close = True
         self.refuse(refusal)
 
@@ -561,45 +510,62 @@ class Exchange:
         target = self._upstream_state
         if target is not None:
             self._upstream_state = None
-            self.call.route.upstream.balancer.released(target)  # type: ignore[union-attr] - picked by it
+            self.upstream.balancer.released(target)
 
-    def refuse(self, refusal: Refusal, *, outcome: Outcome | None = None) -> None:
+    def refuse(self, refusal: Refusal, *, outcome: str = "") -> None:
         """Answers in the upstream's place; if an answer is already on its way, breaks it off so that it shows."""
         call = self.call
         if self.phase == DONE:
             return
+        self.now = self.plane.monotonic()
         call.refusal = refusal.code
         call.reason = refusal.reason
         call.parameter = refusal.parameter
         if self._head_sent:
+            lost = self.client.lost
             self.client.break_off()
-            self._finish(Outcome.CLIENT_GONE if self.client.lost else Outcome.UNKNOWN)
+            self._finish(_CLIENT_GONE if lost else _UNKNOWN)
             return
         call.status = refusal.problem.status
-        keep = self._keep_alive and not (refusal.close or self.plane.draining or self._expect) and 0 <= self._body_left <= SKIPPED_BYTES_MAX
-        self._keep_alive = keep
+        body = self.body
+        left = 0 if body is None else body.left
+        waits = body is not None and body.expect and left != 0  # it may never send what it announced
+        self._keep_alive = (self._keep_alive and not (refusal.close or waits or self.plane.draining)
+                            and 0 <= left <= SKIPPED_BYTES_MAX)
         extra = call.limit_headers + call.route.answer_headers if call.route is not None else b""
-        answer = refusal_answer(refusal, call.request_id, call.wall + (self.now - call.now), close=not keep, head_only=self.head_only, extra=extra)
+        answer = refusal_answer(refusal, call.request_id, call.wall + (self.now - call.now), close=not self._keep_alive,
+                                head_only=call.method == b"HEAD", extra=extra)
         call.response_bytes = len(answer) - answer.find(b"\r\n\r\n") - 4
         self.client.write(answer)
-        self._finish(outcome or refusal.problem.outcome)
+        self._finish(outcome or refusal.problem.outcome.value)
+
+    def refuse_head(self, refusal: Refusal, peer_ip: str) -> None:
+        """The head was refused: nothing of it is known but where it came from."""
+        call = self.call
+        call.client_ip = peer_ip
+        call.request_id = self.plane.ids.request_id(call.wall)
+        refusal.close = True
+        self.refuse(refusal)
 
     def _refuse_early(self, refusal: Refusal, rest: bytes) -> bytes:
-        """A refusal before the body was looked at: what came of the body is skipped."""
-        if self.head.body:
-            self._start_body(self.head, b"")
-            self._pending = None
-            if self._body_left > 0:
-                taken = min(self._body_left, len(rest))
-                self._body_left -= taken
-                rest = rest[taken:]
-            else:
+        """A refusal before the body was looked at: a small sized rest of it is skipped, otherwise the connection ends."""
+        fields = self.fields
+        if fields.framed:
+            self.body = body = RequestBody(fields, 0, (0, 0), capture=False, now=self.now)
+            body.drop()
+            if fields.chunked:
                 refusal.close = True
                 rest = b""
+            else:
+                if rest:
+                    body.expect = False
+                taken = min(body.left, len(rest))
+                body.left -= taken
+                rest = rest[taken:]
         self.refuse(refusal)
         return rest
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: str) -> None:
         call = self.call
         plane = self.plane
         self.phase = DONE
@@ -609,8 +575,16 @@ class Exchange:
             self._task = None
         if call.release is not None:
             call.release()
-        call.outcome = outcome.value
-        call.duration = self.now - call.now + call.waited
-        self._pending = self._decoder = None
-        plane.recorder.record(call)
-        self.client.exchange_done(keep_alive=self._keep_alive, skip=self._body_left, now=self.now)
+        now = self.now
+        call.outcome = outcome
+        call.duration = now - call.now + call.waited
+        body = self.body
+        left = 0
+        if body is not None:
+            left = max(0, body.left)
+            call.request_bytes = body.received_bytes
+            if body.captured is not None:
+                call.request_body = bytes(body.captured)
+                call.request_content_type = self.fields.content_type
+        plane.record(call)
+        self.client.exchange_done(keep_alive=self._keep_alive, skip=left, now=now)

@@ -9,7 +9,9 @@ import ipaddress
 from typing import TYPE_CHECKING, Final, cast
 
 from faregate.gateway.exchange import Exchange
-from faregate.gateway.http1.request import parse_request
+from faregate.gateway.http1.request import LINE_BYTES_MAX, REQUEST_LINE, TARGET_BYTES_MAX, Fields, check_framing, parse_fields, parse_line
+from faregate.gateway.http1.paths import normalise
+from faregate.gateway.http1.targets import METHODS
 from faregate.gateway.outbound import is_trusted
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.problems import Refusal
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 PIPELINED_BYTES_MAX: Final = 64 << 10
 """Bytes of later requests held while one is in progress; beyond it reading pauses."""
+FIELDS_KEPT_BYTES_MAX: Final = 4 << 10
+"""A longer head is not kept for comparison with the next one: an idle connection must stay small."""
 LINGER_S: Final = 1.0
 LINGER_BYTES_MAX: Final = 64 << 10
 """What is still read and dropped after the last answer, so that a reset does not destroy it (W06; RFC 9112 section 9.6)."""
@@ -29,7 +33,7 @@ WRITE_HIGH_BYTES: Final = 256 << 10
 class ClientConnection(asyncio.Protocol):
     """One accepted connection. ``exchange`` is the call in progress; ``lost``: nothing can be written any more."""
 
-    __slots__ = ("_buffer", "_closing", "_eof", "_linger_left", "_partial", "_read_paused", "_skip", "deadline", "exchange",
+    __slots__ = ("_buffer", "_closing", "_eof", "_fields", "_linger_left", "_partial", "_read_paused", "_skip", "_unusual", "deadline", "exchange",
                  "forwarded_lines", "lost", "peer_ip", "plane", "proto", "transport", "trusted", "wheel_at", "write_paused")
 
     def __init__(self, plane: "Plane") -> None:
@@ -45,8 +49,10 @@ class ClientConnection(asyncio.Protocol):
         self.proto = b"http"
         self.forwarded_lines = b""
         self._buffer = bytearray()
+        self._fields: Fields | None = None  # of the request before: most come again
         self._partial = False      # part of a head has come
         self._skip = 0             # bytes of a refused call's body still to be dropped
+        self._unusual = False      # any of the two, or closing: not the common path
         self._eof = False
         self._closing = False
         self._linger_left = LINGER_BYTES_MAX
@@ -70,12 +76,20 @@ class ClientConnection(asyncio.Protocol):
         exchange = self.exchange
         try:
             if exchange is None:
-                if self._partial or self._skip or self._closing:
+                if self._unusual:
                     self._receive_unusual(data)
                     return
+                match = REQUEST_LINE.match(data)
+                if match is not None:
+                    at = match.end()
+                    fields = self._fields
+                    if fields is not None and data.startswith(fields.raw, at) and at < TARGET_BYTES_MAX:
+                        # The same fields as last time: their facts stand.
+                        self._begin(match.groups(), fields, data[at + len(fields.raw):])
+                        return
                 end = data.find(b"\r\n\r\n")
                 if end > 0:
-                    self._begin(data, end + 4)
+                    self._parse(data, end + 4)
                 else:
                     self._receive_partial(data)
             elif exchange.wants_body:
@@ -113,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.client_lost()
 
     def pause_writing(self) -> None:
-        self.write_paused = True
+        self.write_paused = self._unusual = True
         if self.exchange is not None:
             self.exchange.client_full()
 
@@ -121,6 +135,8 @@ class ClientConnection(asyncio.Protocol):
         self.write_paused = False
         if self.exchange is not None:
             self.exchange.client_drained(self.plane.monotonic())
+        elif self._buffer:
+            self.plane.loop.call_soon(self._go_on)
 
     # what the wheel and the exchange call
 
@@ -131,7 +147,7 @@ class ClientConnection(asyncio.Protocol):
             exchange.deadline_passed(now)
         elif self._partial and not self._closing:
             self._refuse_head(Refusal("malformed_request", reason="header_timeout"))
-        elif self._closing:
+        elif self._closing or self.write_paused:
             self.break_off()
         else:
             self._close_now()
@@ -158,7 +174,7 @@ class ClientConnection(asyncio.Protocol):
 
     def break_off(self) -> None:
         """Ends the connection so that a truncated answer cannot pass for a whole one."""
-        self._closing = True
+        self._closing = self._unusual = True
         if self.transport is not None:
             self.transport.abort()
 
@@ -176,6 +192,7 @@ class ClientConnection(asyncio.Protocol):
             self._close_gently(now)
         elif self._buffer or self._eof or skip or self._read_paused:
             self._skip = skip
+            self._unusual = skip > 0 or self.write_paused
             self.arm(now + self.plane.runtime.limits.idle_timeout, now)
             self.plane.loop.call_soon(self._go_on)
         else:
@@ -190,11 +207,15 @@ class ClientConnection(asyncio.Protocol):
             if self._linger_left < 0:
                 self._close_now()
             return
+        if self.write_paused:
+            self._keep(data)  # who reads no answers asks nothing more
+            return
         if self._skip:
             taken = min(self._skip, len(data))
             self._skip -= taken
             data = data[taken:]
-            if not data:
+            if self._skip or not data:
+                self._unusual = self._skip > 0
                 return
         self._receive_partial(data)
 
@@ -206,7 +227,7 @@ class ClientConnection(asyncio.Protocol):
         buffer += data
         now = plane.monotonic()
         if not self._partial:
-            self._partial = True
+            self._partial = self._unusual = True
             self.arm(now + plane.runtime.limits.header_timeout, now)
         if buffer.startswith(b"\r\n\r\n"):
             self._refuse_head(Refusal("malformed_request", reason="empty_lines"))
@@ -215,51 +236,73 @@ class ClientConnection(asyncio.Protocol):
         if end >= 0:
             whole = bytes(buffer)
             buffer.clear()
-            self._begin(whole, end + 4)
+            self._parse(whole, end + 4)
             return
         if (reason := _hopeless(buffer, max(0, seen - 1))) is not None:
             self._refuse_head(Refusal("malformed_request", reason=reason))
         elif len(buffer) > plane.runtime.limits.header_bytes:
             self._refuse_head(Refusal("headers_too_large" if b"\r\n" in buffer[2:] else "target_too_long", reason="head_too_large"))
+        elif len(buffer) - buffer.rfind(b"\n") > LINE_BYTES_MAX:
+            self._refuse_head(Refusal("headers_too_large" if b"\n" in buffer[2:] else "target_too_long", reason="line_too_long"))
 
-    def _begin(self, data: bytes, end: int) -> None:
-        """Starts the call whose head ends at ``end``."""
-        plane = self.plane
-        self._partial = False
+    def _parse(self, data: bytes, end: int) -> None:
+        """A head that is not the last one's twin; it ends at ``end``."""
+        self._partial = self._unusual = False
         if data[:2] == b"\r\n":  # one empty line ahead of a request is passed over (F04)
             data = data[2:]
             end -= 2
-        runtime = plane.runtime
-        now = plane.monotonic()
-        call = Call(now, now + plane.wall_offset)
-        call.revision = runtime.revision
-        self.exchange = exchange = Exchange(self, plane, runtime, call)
+        runtime = self.plane.runtime
         try:
             if end > runtime.limits.header_bytes:
                 raise Refusal("headers_too_large", reason="head_too_large")
-            if end == len(data):
-                head = parse_request(data, runtime.limits.headers)
-                rest = b""
-            else:
-                head = parse_request(data[:end], runtime.limits.headers)
-                rest = data[end:]
-            if head.via and plane.via in head.via:
+            line_end = data.find(b"\r\n") + 2
+            match = REQUEST_LINE.match(data)
+            line = match.groups() if match is not None else parse_line(data)[:4]
+            if line_end > TARGET_BYTES_MAX and len(line[1]) > TARGET_BYTES_MAX:
+                raise Refusal("target_too_long", reason="target_too_long")
+            fields = parse_fields(data[line_end:end], runtime.limits.headers)
+            if line[1][:1] != b"/":
+                line = parse_line(data, fields.host)[:4]
+            if fields.via and self.plane.via in fields.via:
                 raise Refusal("loop_detected", reason="own_name_in_via")
         except Refusal as refusal:
-            exchange.refuse_head(refusal, self.peer_ip)
+            self._refuse_head(refusal, data)
             return
-        rest = exchange.begin(head, rest)
+        self._fields = fields if end <= FIELDS_KEPT_BYTES_MAX else None
+        self._begin(line, fields, data[end:])
+
+    def _begin(self, line: tuple[bytes, ...], fields: Fields, rest: bytes) -> None:
+        """Starts the call of a parsed head; ``rest``: what came behind it."""
+        plane = self.plane
+        runtime = plane.runtime
+        now = plane.monotonic()
+        method, target, path, minor = line
+        if b"/." in path or b"//" in path or fields.framed:
+            try:
+                path = normalise(path)
+                if fields.framed:
+                    check_framing(fields, method, minor)
+            except Refusal as refusal:
+                self._refuse_head(refusal, method + b" ")
+                return
+        call = Call(now, now + plane.wall_offset)
+        call.revision = runtime.revision
+        self.exchange = exchange = Exchange(self, plane, runtime, call)
+        rest = exchange.begin((method, target, path, minor), fields, rest)
         if rest:
             self._keep(rest)
 
-    def _refuse_head(self, refusal: Refusal) -> None:
-        """Refuses what has come without ever having been a whole head."""
+    def _refuse_head(self, refusal: Refusal, begun: bytes = b"") -> None:
+        """Refuses a head; ``begun``: its first bytes, to tell a HEAD, whose answer has no body (W10)."""
         plane = self.plane
         now = plane.monotonic()
-        self._partial = False
+        self._partial = self._unusual = False
         self._buffer.clear()
         call = Call(now, now + plane.wall_offset)
         call.revision = plane.runtime.revision
+        method = begun[:8].partition(b" ")[0]
+        if method in METHODS:
+            call.method = method
         self.exchange = exchange = Exchange(self, plane, plane.runtime, call)
         exchange.refuse_head(refusal, self.peer_ip)
 
@@ -268,29 +311,30 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         self._buffer += data
-        if self.exchange is None:
+        if self.exchange is None and not self.write_paused:
             self.plane.loop.call_soon(self._go_on)
         elif len(self._buffer) > PIPELINED_BYTES_MAX:
             self.pause_reading()
 
     def _go_on(self) -> None:
         """Takes up what came while the last call was in progress."""
-        if self.exchange is not None or self._closing or self.lost:
+        if self.exchange is not None or self._closing or self.lost or self.write_paused:
             return
         held = bytes(self._buffer)
         self._buffer.clear()
+        self._unusual = self._partial or self._skip > 0
         self.resume_reading()
         if held:
             self.data_received(held)
         if self._eof and self.exchange is None and not self._closing:
-            self._partial = False
+            self._partial = self._unusual = False
             self._close_now()
 
     # ends
 
     def _close_gently(self, now: float) -> None:
         """Sends the end of the stream, then reads on for a moment so that the last answer is not lost to a reset."""
-        self._closing = True
+        self._closing = self._unusual = True
         self._buffer.clear()
         transport = self.transport
         if transport is None:
@@ -306,7 +350,7 @@ class ClientConnection(asyncio.Protocol):
         self.arm(now + LINGER_S, now)
 
     def _close_now(self) -> None:
-        self._closing = True
+        self._closing = self._unusual = True
         self.deadline = NEVER
         if self.transport is not None:
             self.transport.close()

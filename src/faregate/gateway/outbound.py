@@ -4,58 +4,86 @@ import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from faregate.snapshot.call import Call
+from faregate.kernel.ids import IdSource, parse_traceparent
+from faregate.snapshot.call import Call, ReadyRoute
 
 if TYPE_CHECKING:
-    from faregate.gateway.http1.request import RequestHead
+    from faregate.gateway.exchange import Exchange
+    from faregate.gateway.http1.request import Fields
     from faregate.gateway.listener import ClientConnection
-    from faregate.gateway.plane import Plane
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 
-def request_head(head: "RequestHead", call: Call, client: "ClientConnection", plane: "Plane", trace_flags: bytes) -> list[bytes]:
-    """The parts of the upstream request's head, in order, the empty line included."""
-    route = call.route
-    if route is None:
-        raise ValueError("a call without a route is never sent")
-    parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, head.target, head.host), *head.lines]
-    if head.authorization is not None or head.api_key is not None:
-        _credentials(parts, head, call.credential_used, forward=route.data.forward_credential)
-    identity = call.identity
-    parts.append(b"X-Request-Id: %b\r\ntraceparent: 00-%b-%b-%b\r\n%bX-Forwarded-Host: %b\r\n%b%bVia: %b%b\r\n" % (
-        call.request_id,
-        call.trace_id, plane.ids.span_id(), trace_flags,
-        forwarded_lines(head, client) if client.trusted else client.forwarded_lines,
-        head.forwarded_host if client.trusted and head.forwarded_host else head.host,
-        identity.headers if identity is not None else b"",
-        route.upstream_headers,
-        b"%b, " % head.via if head.via else b"", plane.via,
-    ))
-    if head.te_trailers:
-        parts.append(b"TE: trailers\r\nConnection: TE\r\n")
-    if head.chunked:
-        parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
-    elif head.content_length >= 0:
-        parts.append(b"Content-Length: %d\r\n\r\n" % head.content_length)
-    else:
-        parts.append(b"\r\n")
-    return parts
+class Prepared:
+    """The parts of a request's head that depend only on its fields, the identity and the route: made once per change."""
+
+    __slots__ = ("after", "before", "identity", "route", "via")
+
+    def __init__(self, exchange: "Exchange", route: ReadyRoute, via: bytes) -> None:
+        fields, client = exchange.fields, exchange.client
+        identity = exchange.call.identity
+        self.identity = identity
+        self.route = route
+        self.via = via
+        self.before = fields.passed
+        if fields.traceparent is not None and parse_traceparent(fields.traceparent) is None:
+            # A broken traceparent takes its tracestate with it (W3C Trace Context section 4.3).
+            kept = [line for line in fields.lines if not line.lower().startswith(b"tracestate:")]
+            self.before = b"Host: %b\r\n%b" % (fields.host, b"".join(kept))
+        if fields.content_length >= 0:
+            framing = b"Content-Length: %d\r\n" % fields.content_length
+        else:
+            framing = b"Transfer-Encoding: chunked\r\n" if fields.chunked else b""
+        self.after = b"".join((
+            _credentials(fields, exchange.call.credential_used, forward=route.data.forward_credential),
+            forwarded_lines(fields, client) if client.trusted else client.forwarded_lines,
+            b"X-Forwarded-Host: %b\r\n" % (fields.forwarded_host if client.trusted and fields.forwarded_host else fields.host),
+            identity.headers if identity is not None else b"",
+            route.upstream_headers,
+            b"Via: %b, %b\r\n" % (fields.via, via) if fields.via else b"Via: %b\r\n" % via,
+            b"TE: trailers\r\nConnection: TE\r\n" if fields.te_trailers else b"",
+            framing,
+        ))
 
 
-def _credentials(parts: list[bytes], head: "RequestHead", used: bytes, *, forward: bool) -> None:
+def request_head(exchange: "Exchange") -> bytes:
+    """The upstream request's head, the empty line included."""
+    call = exchange.call
+    fields = exchange.fields
+    prepared = fields.prepared
+    if not isinstance(prepared, Prepared) or prepared.identity is not call.identity or prepared.route is not call.route:
+        assert call.route is not None
+        prepared = fields.prepared = Prepared(exchange, call.route, exchange.plane.via)
+    return b"%b %b HTTP/1.1\r\n%bX-Request-Id: %b\r\ntraceparent: %b\r\n%b\r\n" % (
+        call.method, exchange.target, prepared.before, call.request_id, exchange.traceparent, prepared.after)
+
+
+def continued_trace(traceparent: bytes, ids: IdSource) -> tuple[bytes, bytes]:
+    """The trace id and our ``traceparent`` for a caller who sent one; a broken one begins a new trace."""
+    made = ids.trace_and_span()
+    context = parse_traceparent(traceparent)
+    if context is None:
+        return made[:32], b"00-%b-%b-01" % (made[:32], made[32:])
+    trace_id, flags = context
+    return trace_id, b"00-%b-%b-%b" % (trace_id, made[32:], flags)
+
+
+def _credentials(fields: "Fields", used: bytes, *, forward: bool) -> bytes:
     """A credential that was ours to read stays here; one that was not (another scheme, a public route) passes."""
-    authorization, api_key = head.authorization, head.api_key
+    lines = b""
+    authorization, api_key = fields.authorization, fields.api_key
     if authorization is not None and (forward or (used != b"authorization" and authorization[7:10] != b"fg_")):
-        parts.append(b"Authorization: %b\r\n" % authorization)
+        lines += b"Authorization: %b\r\n" % authorization
     if api_key is not None and (forward or (used != b"x-api-key" and api_key[:3] != b"fg_")):
-        parts.append(b"X-API-Key: %b\r\n" % api_key)
+        lines += b"X-API-Key: %b\r\n" % api_key
+    return lines
 
 
-def forwarded_lines(head: "RequestHead", client: "ClientConnection") -> bytes:
+def forwarded_lines(fields: "Fields", client: "ClientConnection") -> bytes:
     """The X-Forwarded lines behind a trusted proxy: its list goes on, with the proxy's own address behind."""
-    before = b"%b, " % head.forwarded_for if head.forwarded_for else b""
-    proto = head.forwarded_proto if head.forwarded_proto in {b"http", b"https"} else client.proto
+    before = b"%b, " % fields.forwarded_for if fields.forwarded_for else b""
+    proto = fields.forwarded_proto if fields.forwarded_proto in {b"http", b"https"} else client.proto
     return b"X-Forwarded-For: %b%b\r\nX-Forwarded-Proto: %b\r\n" % (before, client.peer_ip.encode(), proto)
 
 
@@ -84,13 +112,13 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     return any(parsed in network for network in trusted)
 
 
-def hash_key(hash_on: str, call: Call) -> bytes:
+def hash_key(hash_on: str, call: Call, fields: "Fields") -> bytes:
     """What ``balance: hash:<...>`` hashes: the consumer (else the address), the address, or a header's value."""
     if hash_on == "consumer" and call.identity is not None:
         return call.identity.consumer.key
     if hash_on not in {"consumer", "ip"}:
         wanted = hash_on.lower().encode()
-        for line in call.headers:
+        for line in fields.lines:
             name, _, value = line.partition(b":")
             if name.lower() == wanted:
                 return value.strip()

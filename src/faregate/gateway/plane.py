@@ -6,7 +6,7 @@ One per worker process. ``runtime`` is the one reference that a reload swaps; ca
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from faregate.gateway.wheel import Wheel
 from faregate.kernel.ids import IdSource
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from faregate.gateway.assembly import Runtime
     from faregate.gateway.listener import ClientConnection
 
-REAP_EVERY_S = 1.0
+REAP_EVERY_S: Final = 1.0
+FLUSH_AT: Final = 256
+"""Calls recorded between two ticks of the wheel before a flush is asked for ahead of time."""
 
 
 class Recorder(Protocol):
@@ -24,7 +26,7 @@ class Recorder(Protocol):
 
     def record(self, call: Call) -> None: ...
 
-    def flush(self) -> None: ...
+    def flush(self) -> int: ...
 
 
 class Plane:
@@ -41,6 +43,8 @@ class Plane:
         self.loop = loop
         self.runtime = runtime
         self.recorder = recorder
+        self._recorded = 0
+        self._record = recorder.record
         self.via = via
         self.monotonic = monotonic
         self.wall_offset = time.time() - monotonic()
@@ -54,11 +58,20 @@ class Plane:
     def _on_tick(self, now: float) -> None:
         """The small regular works: the wall clock followed, records handed on, idle connections closed."""
         self.wall_offset = time.time() - now
+        self._recorded = 0
         self.recorder.flush()
         if now - self._reaped_at >= REAP_EVERY_S:
             self._reaped_at = now
             for upstream in self.runtime.upstreams.values():
                 upstream.reap(now)
+
+    def record(self, call: Call) -> None:
+        """Takes an ended call; the lines are made in batches off the call's path."""
+        self._record(call)
+        self._recorded += 1
+        if self._recorded >= FLUSH_AT:
+            self._recorded = 0
+            self.loop.call_soon(self.recorder.flush)
 
     def drain(self) -> None:
         """No further call on any connection: idle ones close now, busy ones with their answer."""

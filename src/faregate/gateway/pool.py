@@ -17,7 +17,7 @@ from faregate.snapshot.data import Target, Upstream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PEEK_AFTER_S: Final = 0.002
+PEEK_AFTER_S: Final = 0.005
 """A connection idle for longer is looked at before reuse: the event loop may not yet have seen its end."""
 RESOLVED_FOR_S: Final = 10.0
 """How long a name's addresses are used before they are asked for again; kept beyond that while the resolver fails."""

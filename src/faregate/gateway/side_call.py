@@ -102,7 +102,9 @@ async def _get(url: str, context: ssl.SSLContext) -> bytes:
 
 
 def split_url(url: str) -> tuple[str, int, str]:
-    """Host, port and request target of an https:// URL. Raises ``FetchError`` on any other, or one with userinfo."""
+    """Host, port and request target of an https:// URL. Raises ``FetchError`` on any other, or one with
+    userinfo.
+    """
     match = _URL.fullmatch(url)
     if match is None:
         raise FetchError("url_malformed")

@@ -23,14 +23,12 @@ from typing import IO, Final
 import msgspec
 
 from faregate.gateway import control
-from faregate.gateway.control import Message, WorkerSettings
+from faregate.gateway.control import GRACE_S, Message, WorkerSettings
 from faregate.snapshot import data as snapshots
 from faregate.policies.limits import capacity
 from faregate.stores.counters_head import CountersError
 from faregate.stores.counters_prepare import clear_worker, prepare
 
-GRACE_S: Final = 30.0
-"""How long SIGTERM lets calls finish."""
 START_S: Final = 30.0
 """How long a worker may take from its start to ready; 100,000 keys take about two seconds."""
 RESTART_PAUSE_MAX_S: Final = 5.0

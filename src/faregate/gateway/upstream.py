@@ -5,6 +5,7 @@ The connection goes back to its pool by itself when an answer ended cleanly, and
 """
 
 import asyncio
+import select
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
@@ -23,13 +24,14 @@ WRITE_HIGH_BYTES: Final = 256 << 10
 class UpstreamConnection(asyncio.Protocol):
     """A keep-alive connection lent to one exchange at a time. ``exchange`` None: idle or done with."""
 
-    __slots__ = ("_buffer", "_decoder", "_head", "_interim", "_left", "_headers_max", "_phase", "exchange", "idle_since", "made", "pool",
+    __slots__ = ("_buffer", "_decoder", "_head", "_interim", "_last", "_left", "_poll", "_headers_max", "_phase", "exchange", "idle_since", "made", "pool",
                  "read_paused", "socket", "transport", "write_paused")
 
     def __init__(self, pool: "Pool", headers_max: int) -> None:
         self.pool = pool
         self.made = False
         self.socket: socket.socket | None = None
+        self._poll: select.poll | None = None
         self.transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
         self.idle_since = 0.0
@@ -42,6 +44,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = 0
         self._decoder: ChunkDecoder | None = None
         self._head: ResponseHead | None = None
+        self._last: ResponseHead | None = None  # of the answer before: most heads come again
 
     # what the event loop calls
 
@@ -57,11 +60,25 @@ class UpstreamConnection(asyncio.Protocol):
             return
         exchange.now = exchange.plane.monotonic()
         try:
-            if self._phase == _HEAD:
-                self._take_head(exchange, data)
-            elif self._phase == _SIZED:
+            phase = self._phase
+            if phase == _HEAD:
+                last = self._last
+                if last is not None and not self._buffer and data.startswith(last.raw):
+                    self._take_answer(exchange, last, data, len(last.raw))
+                    return
+                if self._buffer:
+                    whole = self._gather(data)
+                    if whole is None:
+                        return
+                    data = whole
+                end = data.find(b"\r\n\r\n") + 4
+                if end > 3:
+                    self._take_head(exchange, data, end)
+                else:
+                    self._hold(data)
+            elif phase == _SIZED:
                 self._take_sized(exchange, data)
-            elif self._phase == _CHUNKED:
+            elif phase == _CHUNKED:
                 self._take_chunks(exchange, data)
             else:
                 exchange.answer_data(data)
@@ -114,13 +131,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the idle connection is readable, which can only mean its end or bytes nobody asked for."""
         if self.socket is None:
             return True
-        try:
-            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError:
-            return True
-        return True
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Closes in good order; the exchange, if any, hears no more."""
@@ -146,37 +161,50 @@ class UpstreamConnection(asyncio.Protocol):
 
     # the answer
 
-    def _take_head(self, exchange: "Exchange", data: bytes) -> None:
+    def _gather(self, data: bytes) -> bytes | None:
+        """A head in pieces: the whole of it once it has ended."""
         buffer = self._buffer
-        if buffer:
-            seen = len(buffer)
-            buffer += data
-            if buffer.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
-                if len(buffer) > self.pool.header_bytes_max:
-                    raise InvalidAnswer("head_too_large")
-                return
-            data = bytes(buffer)
-            buffer.clear()
+        seen = len(buffer)
+        buffer += data
+        if buffer.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
+            if len(buffer) > self.pool.header_bytes_max:
+                raise InvalidAnswer("head_too_large")
+            return None
+        whole = bytes(buffer)
+        buffer.clear()
+        return whole
+
+    def _hold(self, data: bytes) -> None:
+        if len(data) > self.pool.header_bytes_max:
+            raise InvalidAnswer("head_too_large")
+        self._buffer += data
+
+    def _take_head(self, exchange: "Exchange", data: bytes, end: int) -> None:
+        """A whole head and what came with it; interim ones are told apart and passed over."""
         while True:
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
-                if len(data) > self.pool.header_bytes_max:
-                    raise InvalidAnswer("head_too_large")
-                buffer += data
-                return
             if end > self.pool.header_bytes_max:
                 raise InvalidAnswer("head_too_large")
-            end += 4
-            whole = end == len(data)
-            head = parse_response(data if whole else data[:end], self._headers_max)
-            rest = b"" if whole else data[end:]
+            head = parse_response(data[:end], self._headers_max)
             if head.status >= 200:
-                break
-            self._take_interim(exchange, head)
-            if not rest:
+                self._last = head
+                self._take_answer(exchange, head, data, end)
                 return
-            data = rest
-        self._start_body(exchange, head, rest)
+            self._take_interim(exchange, head)
+            data = data[end:]
+            if not data:
+                return
+            end = data.find(b"\r\n\r\n") + 4
+            if end <= 3:
+                self._hold(data)
+                return
+
+    def _take_answer(self, exchange: "Exchange", head: ResponseHead, data: bytes, end: int) -> None:
+        """A final head; whole answers, the common case, in one go."""
+        if len(data) - end == head.content_length and not head.bodiless and exchange.call.method != b"HEAD":
+            self._release(exchange, reusable=head.keep_alive)
+            exchange.answer_whole(head, data[end:])
+            return
+        self._start_body(exchange, head, data[end:])
 
     def _take_interim(self, exchange: "Exchange", head: ResponseHead) -> None:
         self._interim += 1
@@ -190,38 +218,30 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.answer_interim(head)
 
     def _start_body(self, exchange: "Exchange", head: ResponseHead, rest: bytes) -> None:
-        status = head.status
-        if status == 205 and (head.chunked or head.content_length > 0):
-            raise InvalidAnswer("body_on_205")
-        if exchange.head_only or status in {204, 205, 304}:
-            length = 0
-        elif head.chunked:
-            self._head = head
+        """An answer that is not wholly here, or has no body whatever its fields say (W10)."""
+        bodiless = head.bodiless or exchange.call.method == b"HEAD"
+        if bodiless or 0 <= head.content_length <= len(rest):
+            length = 0 if bodiless else head.content_length
+            if len(rest) > length:
+                exchange.call.reason = "surplus_after_answer"
+            self._release(exchange, reusable=head.keep_alive and len(rest) == length)
+            exchange.answer_whole(head, rest[:length])
+            return
+        self._head = head
+        if head.chunked:
             self._phase = _CHUNKED
-            self._decoder = ChunkDecoder(trailer_bytes_max=self.pool.header_bytes_max, trailers_max=128)
-            exchange.answer_head(head, -1)
+            self._decoder = ChunkDecoder(trailer_bytes_max=self.pool.header_bytes_max, trailers_max=self._headers_max)
+            exchange.answer_head(head, sized=False)
             if rest:
                 self._take_chunks(exchange, rest)
             return
-        else:
-            length = head.content_length
-        if length < 0:
+        if head.content_length < 0:
             self._phase = _UNTIL_CLOSE
-            exchange.answer_head(head, -1)
-            if rest and self.exchange is exchange:
-                exchange.answer_data(rest)
-            return
-        if len(rest) >= length:
-            surplus = len(rest) > length
-            reusable = head.keep_alive and not surplus
-            self._release(exchange, reusable=reusable)
-            exchange.answer_whole(head, rest[:length] if surplus else rest, surplus=surplus)
-            return
-        self._head = head
-        self._phase = _SIZED
-        self._left = length - len(rest)
-        exchange.answer_head(head, length)
-        if rest and self.exchange is exchange:
+        else:
+            self._phase = _SIZED
+            self._left = head.content_length - len(rest)
+        exchange.answer_head(head, sized=head.content_length >= 0)
+        if rest:
             exchange.answer_data(rest)
 
     def _take_sized(self, exchange: "Exchange", data: bytes) -> None:

@@ -20,7 +20,7 @@ import msgspec
 
 from faregate.gateway import control
 from faregate.gateway.assembly import Runtime, assemble, retire
-from faregate.gateway.control import Message, WorkerSettings
+from faregate.gateway.control import GRACE_S, Message, WorkerSettings
 from faregate.gateway.gauges import gauges
 from faregate.gateway.health import HealthChecker
 from faregate.gateway.listener import ClientConnection
@@ -59,6 +59,7 @@ class WorkerProcess:
         self._servers: list[asyncio.Server] = []
         self._checks: list[HealthChecker] = []
         self._ready = False
+        self._draining: asyncio.Task[None] | None = None
         self._control: asyncio.StreamWriter | None = None
         self._finished = asyncio.Event()
 
@@ -75,6 +76,8 @@ class WorkerProcess:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
+        # A service manager may signal the whole group; then all drain, as when the supervisor says so.
+        self._loop.add_signal_handler(signal.SIGTERM, self._drain_soon)
         self._ready = True
         self._feed.start(self._loop)
         self._say(Message("ready", revision=self._plane.runtime.revision))
@@ -124,8 +127,13 @@ class WorkerProcess:
         for checker in self._checks:
             checker.start()
 
+    def _drain_soon(self) -> None:
+        self._draining = self._loop.create_task(self._drain(GRACE_S))
+
     async def _drain(self, grace: float) -> None:
         """No new connection, no further call on an old one; those in progress have ``grace`` seconds."""
+        if self._plane.draining:
+            return  # told twice
         self._ready = False
         self._plane.drain()
         self._feed.report()

@@ -95,8 +95,6 @@ _ROWS: Final = (
             "Only HTTP/1.0 and HTTP/1.1 are spoken here.", close=True),
     Problem("loop_detected", 508, _G, _NEVER, "Loop detected",
             "The request has already passed this gateway.", close=True),
-    Problem("request_timeout", 408, _C, _SAME, "Request timeout",
-            "The request did not arrive in time.", close=True),
     Problem("rate_limited", 429, _C, _AFTER, "Rate limited",
             "Too many calls; see Retry-After."),
     Problem("quota_exhausted", 429, _C, _AFTER, "Quota exhausted",

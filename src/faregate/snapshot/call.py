@@ -68,7 +68,7 @@ class ReadyRoute:
     ``"api":"payments","version":"v2","route":"POST /payments"``.
     """
 
-    __slots__ = ("answer_headers", "credential_headers", "data", "log_fields", "metric_labels", "steps", "upstream",
+    __slots__ = ("answer_headers", "body_bytes", "data", "log_fields", "metric_labels", "steps", "upstream",
                  "upstream_headers", "version")
 
     def __init__(self, data: Route, version: Version, upstream: object) -> None:
@@ -80,7 +80,7 @@ class ReadyRoute:
         self.upstream_headers = b""
         self.log_fields = ""
         self.metric_labels: tuple[str, str, str] = (data.api, version.name, data.label)
-        self.credential_headers: frozenset[bytes] = frozenset()
+        self.body_bytes = data.body_bytes
 
 
 class Call:
@@ -92,13 +92,11 @@ class Call:
     # who and what, set by the gateway before the steps run
     client_ip: str = ""             # behind trusted proxies only; the peer's otherwise
     method: bytes = b""
-    target: bytes = b""             # as received
     path: str = ""                  # the one normalised path (http-rules.md section 2.1)
     request_id: bytes = b""
     trace_id: bytes = b""
     authorization: bytes | None = None
     api_key: bytes | None = None    # X-API-Key
-    headers: list[bytes]            # the lines that are passed on, ``Name: value`` CRLF
     route: ReadyRoute | None = None
     revision: int = 0
     tls: str = ""

@@ -130,11 +130,11 @@ class RoundRobinBalancer(Balancer):
         return chosen
 
     def _pick_untried(self, tried: tuple[TargetState, ...]) -> TargetState | None:
-        for place, (turn, index, chosen) in sorted(enumerate(self._due), key=lambda each: each[1][:2]):
+        """The next in turn that was not tried. It keeps its turn: else, with one target of two down, every call would meet
+        the dead one first.
+        """
+        for _, _, chosen in sorted(self._due, key=lambda each: each[:2]):
             if chosen not in tried:
-                chosen.turn = turn + 1.0 / chosen.share
-                self._due[place] = (chosen.turn, index, chosen)
-                heapify(self._due)
                 chosen.in_flight += 1
                 return chosen
         return None

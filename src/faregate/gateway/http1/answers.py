@@ -17,6 +17,19 @@ _encode: Final = msgspec.json.encode
 _NEEDS_RETRY_AFTER: Final = frozenset({429, 503})
 
 
+_dates: dict[int, bytes] = {}
+
+
+def date_line(wall: float) -> bytes:
+    """The ``Date`` field of that second (RFC 9110 section 5.6.7), made once a second."""
+    second = int(wall)
+    line = _dates.get(second)
+    if line is None:
+        _dates.clear()
+        line = _dates[second] = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+    return line
+
+
 def refusal_answer(refusal: Refusal, request_id: bytes, wall: float, *, close: bool, head_only: bool, extra: bytes = b"") -> bytes:
     """The whole answer, head and problem+json body.
 
@@ -41,7 +54,7 @@ def refusal_answer(refusal: Refusal, request_id: bytes, wall: float, *, close: b
     retry_after = refusal.retry_after or (RETRY_AFTER_DEFAULT if problem.status in _NEEDS_RETRY_AFTER else 0)
     return b"".join((
         b"HTTP/1.1 %d %b\r\n" % (problem.status, REASONS[problem.status]),
-        b"Date: %b\r\n" % formatdate(wall, usegmt=True).encode(),
+        date_line(wall),
         b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body),
         b"X-Content-Type-Options: nosniff\r\nX-Request-Id: %b\r\n" % request_id,
         b"Retry-After: %d\r\n" % retry_after if retry_after else b"",

@@ -23,12 +23,18 @@ class ChunkError(Exception):
     """The body's framing is broken; ``args[0]`` is the reason word."""
 
 
+class BodyTooLarge(ChunkError):  # noqa: N818 - what it is
+    """The chunks announce more than the body may hold."""
+
+
 class ChunkDecoder:
     """One body. ``feed`` returns the data in these bytes; ``done`` and ``rest`` say where it ended."""
 
-    __slots__ = ("_extensions", "_left", "_line", "_state", "_trailer_bytes", "_trailer_limits", "done", "rest", "trailers")
+    __slots__ = ("_extensions", "_left", "_line", "_state", "_trailer_bytes", "_trailer_limits", "announced_bytes", "body_bytes_max", "done", "rest", "trailers")
 
-    def __init__(self, *, trailer_bytes_max: int, trailers_max: int) -> None:
+    def __init__(self, *, trailer_bytes_max: int, trailers_max: int, body_bytes_max: int = 2**63) -> None:
+        self.body_bytes_max = body_bytes_max
+        self.announced_bytes = 0
         self._state = _SIZE
         self._left = 0
         self._line = bytearray()
@@ -97,6 +103,9 @@ class ChunkDecoder:
             if self._extensions > _EXTENSION_BYTES_MAX:
                 raise ChunkError("chunk_extension_too_long")
             self._left = int(match[1], 16)
+            self.announced_bytes += self._left
+            if self.announced_bytes > self.body_bytes_max:
+                raise BodyTooLarge("chunked_body")
             self._state = _DATA if self._left else _TRAILERS
         elif text:
             self._take_trailer(text)

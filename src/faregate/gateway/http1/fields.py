@@ -77,6 +77,7 @@ _RESPONSE: Final[dict[bytes, int]] = {
     b"upgrade": DROP,
     b"te": DROP,
     b"trailer": TRAILER,
+    b"date": DATE,
     b"proxy-authenticate": DROP,
     b"proxy-authentication-info": DROP,
     b"x-request-id": DROP,

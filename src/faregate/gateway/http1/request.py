@@ -1,9 +1,9 @@
 """A request head from bytes to facts, or a refusal (http-rules.md section 2: reject, never repair).
 
 The request line is held against one pattern byte for byte, each field line against llhttp and our own tables (``lines``),
-and what several lines say together is judged here: doubled fields, framing, counts. The caller hands over one whole
-head; bodies and pipelining are not this module's affair. ``RequestHead.lines`` are the fields that go on to the upstream,
-rebuilt from the parsed ones (W01).
+and what several lines say together is judged here: doubled fields, framing, counts. ``Fields`` are the facts of a whole
+field section; they depend on its bytes alone and never change, so that a connection on which the same section comes
+again, as it does from most clients, takes them over for the price of one comparison.
 """
 
 import re
@@ -20,13 +20,19 @@ from faregate.kernel.problems import Refusal
 TARGET_BYTES_MAX: Final = 8 << 10
 LINE_BYTES_MAX: Final = 16 << 10
 
-_REQUEST_LINE: Final = re.compile(rb"(GET|POST|HEAD|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-\[\]-~]*) HTTP/1\.([01])\r\n")
+REQUEST_LINE: Final = re.compile(rb"(GET|POST|HEAD|PUT|PATCH|DELETE|OPTIONS) ((/[!\"$&-:<->@-\[\]-~]*)(?:[?][!\"$&-\[\]-~]*)?)"
+                                 rb" HTTP/1\.([01])\r\n")
+"""The common request line: method, target, path, minor version. No ``%`` and, in the path, no ``;``: with those, and with whatever
+else does not match, ``parse_line`` looks closer."""
+_REQUEST_LINE_SLOW: Final = re.compile(rb"(GET|POST|HEAD|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-\[\]-~]*) HTTP/1\.([01])\r\n")
 _BODYLESS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _CONNECTION_OPTIONS: Final = frozenset({b"keep-alive", b"upgrade", b"te", b"http2-settings", b"trailer", b"transfer-encoding",
                                         b"proxy-connection"})
 _ASCII_ONLY: Final = frozenset({kinds.HOST, kinds.AUTHORIZATION, kinds.API_KEY, kinds.CONTENT_TYPE, kinds.VIA,
-                                kinds.EXPECT, kinds.CONNECTION, kinds.TE, kinds.FORWARDED_FOR,
-                                kinds.FORWARDED_HOST, kinds.IDEMPOTENCY_KEY, kinds.DATE, kinds.DPOP})
+                                kinds.EXPECT, kinds.CONNECTION, kinds.TE, kinds.FORWARDED_FOR, kinds.FORWARDED_HOST,
+                                kinds.IDEMPOTENCY_KEY, kinds.DATE, kinds.DPOP})
+_PASSED_ONCE: Final = frozenset({kinds.IDEMPOTENCY_KEY, kinds.DATE, kinds.DPOP})
+_ONCE: Final = _PASSED_ONCE | {kinds.API_KEY, kinds.TRANSFER_ENCODING, kinds.EXPECT}
 
 
 def _refine(kind: int, value: bytes) -> None:
@@ -48,83 +54,105 @@ def _refine(kind: int, value: bytes) -> None:
 _memory: Final = LineMemory(REQUEST_FIELDS, _refine)
 
 
-class RequestHead:
-    """The facts of one head. ``content_length`` -1: no sized body; ``body``: whether any body bytes are to come.
+class Fields:
+    """The facts of one field section, never changed once parsed.
 
-    ``minor``: b"0" or b"1". ``path``: normalised. ``lines``: to be passed on, each ending in CRLF.
+    ``raw``: its bytes, the empty line included. ``lines``: the fields to be passed on, each ending in CRLF, Host not among
+    them; ``passed``: Host and those lines as one. ``content_length`` -1: none. ``framed``: something here concerns the
+    body, so ``check_framing`` must be asked. ``close``: the connection ends with the answer. ``prepared``: a place for
+    the sender to keep what it made of these fields.
     """
 
     api_key: bytes | None = None
     authorization: bytes | None = None
-    body: bool = False
     chunked: bool = False
+    close: bool = False
     content_length: int = -1
     content_type: bytes = b""
     expect: bool = False
     forwarded_for: bytes = b""
     forwarded_host: bytes = b""
     forwarded_proto: bytes = b""
+    framed: bool = False
+    host: bytes = b""
+    passed: bytes = b""
     request_id: bytes | None = None
     te_trailers: bool = False
     traceparent: bytes | None = None
     upgrade: bool = False
     via: bytes = b""
+    prepared: object = None
 
-    def __init__(self, method: bytes, minor: bytes, lines: list[bytes]) -> None:
-        self.method = method
-        self.minor = minor
-        self.keep_alive = minor == b"1"
-        self.lines = lines
-        self.target = b""
-        self.path = b""
-        self.host = b""
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.lines: list[bytes] = []
 
 
-def parse_request(data: bytes, headers_max: int) -> RequestHead:
-    """The facts of ``data``, one whole head ending in an empty line. Raises ``Refusal``; then the connection is done with."""
-    match = _REQUEST_LINE.match(data)
+def parse_line(data: bytes, host: bytes | None = None) -> tuple[bytes, bytes, bytes, bytes, int]:
+    """Method, target, normalised path, minor version and length of the request line that ``data`` begins with.
+
+    For lines that ``REQUEST_LINE`` does not settle. ``host``: for a target in another form, which must agree with it (F08);
+    None while the fields are not known. Raises ``Refusal``.
+    """
+    match = _REQUEST_LINE_SLOW.match(data)
     method, target, minor = match.groups() if match is not None else unusual_request_line(data, TARGET_BYTES_MAX)
-    if len(data) > TARGET_BYTES_MAX:
-        _check_sizes(data, target)
-    raw = data[:-4].split(b"\r\n")
-    if len(raw) > headers_max + 1:
-        raise Refusal("headers_too_large", reason="too_many_fields")
-    lines: list[bytes] = []
-    head = RequestHead(method, minor, lines)
-    special = _sort(raw, lines)
-    seen = 0
-    for kind, line, value in special:
-        if kind == kinds.HOST:
-            if head.host:
-                raise _doubled("host")
-            head.host = value
-        elif kind == kinds.AUTHORIZATION:
-            if head.authorization is not None:
-                raise _doubled("authorization")
-            head.authorization = value
-        elif kind == kinds.CONTENT_TYPE:
-            if head.content_type:
-                raise _doubled("content_type")
-            head.content_type = value or b" "
-            lines.append(line)
-        elif kind == kinds.CONTENT_LENGTH:
-            if head.content_length >= 0:
-                raise _doubled("content_length")
-            head.content_length = int(value)
-        elif kind != kinds.DROP:
-            seen = _take_rare(head, kind, line, value, seen)
-    if not head.host:
-        raise Refusal("malformed_request", reason="host_missing")
-    if head.content_length > 0 or head.chunked or minor == b"0":
-        _check_framing(head)
-    if target[:1] != b"/":
-        target = other_forms(method, target, head.host)
-    head.target = target
+    if len(target) > TARGET_BYTES_MAX:
+        raise Refusal("target_too_long", reason="target_too_long")
+    if target[:1] != b"/" and host is not None:
+        target = other_forms(method, target, host)
     if b"%" in target:
         check_percent(target)
-    path = target.partition(b"?")[0]
-    head.path = normalise(path)
-    return head
+    path = normalise(target.partition(b"?")[0]) if target[:1] == b"/" else b""
+    return method, target, path, minor, data.find(b"\r\n") + 2
+
+
+def parse_fields(raw: bytes, headers_max: int) -> Fields:
+    """The facts of ``raw``, one field section ending in an empty line. Raises ``Refusal``; then the connection is done with."""
+    split = raw[:-4].split(b"\r\n") if len(raw) > 2 else []
+    if len(split) > headers_max:
+        raise Refusal("headers_too_large", reason="too_many_fields")
+    if len(raw) > LINE_BYTES_MAX and max(map(len, split)) > LINE_BYTES_MAX:
+        raise Refusal("headers_too_large", reason="line_too_long")
+    facts = Fields(raw)
+    lines = facts.lines
+    seen = 0
+    for kind, line, value in _sort(split, lines):
+        if kind == kinds.HOST:
+            if facts.host:
+                raise _doubled("host")
+            facts.host = value
+        elif kind == kinds.AUTHORIZATION:
+            if facts.authorization is not None:
+                raise _doubled("authorization")
+            facts.authorization = value
+        elif kind == kinds.CONTENT_TYPE:
+            if facts.content_type:
+                raise _doubled("content_type")
+            facts.content_type = value or b" "
+            lines.append(line)
+        elif kind == kinds.CONTENT_LENGTH:
+            if facts.content_length >= 0:
+                raise _doubled("content_length")
+            facts.content_length = int(value)
+        elif kind != kinds.DROP:
+            seen = _take_rare(facts, kind, line, value, seen)
+    if not facts.host:
+        raise Refusal("malformed_request", reason="host_missing")
+    if facts.chunked and facts.content_length >= 0:
+        raise Refusal("malformed_request", reason="length_and_coding")
+    facts.framed = facts.chunked or facts.content_length > 0
+    facts.passed = b"Host: %b\r\n%b" % (facts.host, b"".join(lines))
+    return facts
+
+
+def check_framing(facts: Fields, method: bytes, minor: bytes) -> None:
+    """F22, F28, F30: whether a request of this method and version may have the body that its fields announce."""
+    if facts.chunked and minor == b"0":
+        raise Refusal("malformed_request", reason="coding_in_http_1_0")
+    if method in _BODYLESS:
+        raise Refusal("malformed_request", reason="body_not_allowed")
+    if facts.upgrade:
+        raise Refusal("malformed_request", reason="upgrade_with_body")
 
 
 def _sort(raw: list[bytes], lines: list[bytes]) -> list[Fact]:
@@ -132,12 +160,12 @@ def _sort(raw: list[bytes], lines: list[bytes]) -> list[Fact]:
     get = _memory.get
     special: list[Fact] = []
     unknown: list[bytes] | None = None
-    for at in range(1, len(raw)):
-        fact = get(raw[at])
+    for line in raw:
+        fact = get(line)
         if fact is None:
             if unknown is None:
                 unknown = []
-            unknown.append(raw[at])
+            unknown.append(line)
         elif fact[0]:
             special.append(fact)
         else:
@@ -155,86 +183,55 @@ def _sort(raw: list[bytes], lines: list[bytes]) -> list[Fact]:
     return special
 
 
-def _take_rare(head: RequestHead, kind: int, line: bytes, value: bytes, seen: int) -> int:  # noqa: C901, PLR0912 - one table
-    """The fields that few requests carry. ``seen``: a bit per kind that may come only once."""
+def _take_rare(facts: Fields, kind: int, line: bytes, value: bytes, seen: int) -> int:  # noqa: C901, PLR0912 - one table
+    """The fields that few requests carry. ``seen``: a bit per kind that has come."""
     bit = 1 << kind
     if seen & bit and kind in _ONCE:
         raise _doubled(line.partition(b":")[0].lower().decode().replace("-", "_"))
-    if kind in _PASSED_ONCE:
-        head.lines.append(line)
+    if kind in _PASSED_ONCE or kind == kinds.TRACESTATE:
+        facts.lines.append(line)
     elif kind == kinds.API_KEY:
-        head.api_key = value
+        facts.api_key = value
     elif kind == kinds.CONNECTION:
-        _take_connection(head, value)
+        _take_connection(facts, value)
     elif kind == kinds.REQUEST_ID:
-        head.request_id = b"" if seen & bit else value
+        facts.request_id = b"" if seen & bit else value
     elif kind == kinds.TRACEPARENT:
-        head.traceparent = b"" if seen & bit else value
-    elif kind == kinds.TRACESTATE:
-        head.lines.append(line)
+        facts.traceparent = b"" if seen & bit else value
     elif kind == kinds.TRANSFER_ENCODING:
-        head.chunked = True
+        facts.chunked = True
     elif kind == kinds.EXPECT:
-        head.expect = True
+        facts.expect = True
     elif kind == kinds.UPGRADE:
-        head.upgrade = True
+        facts.upgrade = True
     elif kind == kinds.VIA:
-        head.via = b"%b, %b" % (head.via, value) if head.via else value
+        facts.via = b"%b, %b" % (facts.via, value) if facts.via else value
     elif kind == kinds.TE:
-        head.te_trailers = head.te_trailers or b"trailers" in value.lower().replace(b" ", b"").split(b",")
+        facts.te_trailers = facts.te_trailers or b"trailers" in value.lower().replace(b" ", b"").split(b",")
     elif kind == kinds.FORWARDED_FOR:
-        head.forwarded_for = b"%b, %b" % (head.forwarded_for, value) if head.forwarded_for else value
+        facts.forwarded_for = b"%b, %b" % (facts.forwarded_for, value) if facts.forwarded_for else value
     elif kind == kinds.FORWARDED_PROTO:
-        head.forwarded_proto = value
+        facts.forwarded_proto = value
     elif kind == kinds.FORWARDED_HOST:
-        head.forwarded_host = value
+        facts.forwarded_host = value
     return seen | bit
 
 
-_PASSED_ONCE: Final = frozenset({kinds.IDEMPOTENCY_KEY, kinds.DATE, kinds.DPOP})
-_ONCE: Final = _PASSED_ONCE | {kinds.API_KEY, kinds.TRANSFER_ENCODING, kinds.EXPECT}
-
-
-def _check_framing(head: RequestHead) -> None:
-    """F20, F22, F28, F29, F30: what the framing fields may say together."""
-    if head.chunked:
-        if head.content_length >= 0:
-            raise Refusal("malformed_request", reason="length_and_coding")
-        if head.minor == b"0":
-            raise Refusal("malformed_request", reason="coding_in_http_1_0")
-    head.body = head.chunked or head.content_length > 0
-    if head.body:
-        if head.method in _BODYLESS:
-            raise Refusal("malformed_request", reason="body_not_allowed")
-        if head.upgrade:
-            raise Refusal("malformed_request", reason="upgrade_with_body")
-    if head.minor == b"0":
-        head.expect = False  # RFC 9110 section 10.1.1
-
-
-def _take_connection(head: RequestHead, value: bytes) -> None:
+def _take_connection(facts: Fields, value: bytes) -> None:
     """Keep-alive or not, and the fields that the list removes (W02)."""
     if value.lower() == b"keep-alive":
         return
     named = set()
     for token in tokens(value):
         if token == b"close":
-            head.keep_alive = False
+            facts.close = True
         elif token not in _CONNECTION_OPTIONS:
             if is_protected(token):
                 raise Refusal("malformed_request", reason="connection_names_protected_field")
             named.add(token)
     if named:
-        head.lines[:] = [line for line in head.lines if line.partition(b":")[0].lower() not in named]
+        facts.lines[:] = [line for line in facts.lines if line.partition(b":")[0].lower() not in named]
 
 
 def _doubled(what: str) -> Refusal:
     return Refusal("malformed_request", reason=what + "_doubled")
-
-
-def _check_sizes(data: bytes, target: bytes) -> None:
-    """F05 and F16 for heads long enough to break them."""
-    if len(target) > TARGET_BYTES_MAX:
-        raise Refusal("target_too_long", reason="target_too_long")
-    if len(data) > LINE_BYTES_MAX and max(map(len, data.split(b"\r\n"))) > LINE_BYTES_MAX:
-        raise Refusal("headers_too_large", reason="line_too_long")

@@ -14,6 +14,7 @@ from faregate.gateway.http1.request import LINE_BYTES_MAX
 from faregate.gateway.http1.values import content_length
 from faregate.kernel.problems import Refusal
 
+_BODILESS: Final = frozenset({204, 205, 304})
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*)?\r\n")
 
 
@@ -35,21 +36,27 @@ _memory: Final = LineMemory(RESPONSE_FIELDS, _refine)
 
 
 class ResponseHead:
-    """The facts of one head. ``lines``: status line first, then the fields to pass on, each ending in CRLF.
+    """The facts of one head, never changed once parsed.
 
-    ``content_length`` -1: none given. ``limit_lines``: the upstream's own rate-limit fields.
+    ``raw``: its bytes. ``passed``: the status line and the fields to pass on, ``Content-Length`` as received among them.
+    ``content_length`` -1: none given. ``limit_lines``: the upstream's own rate-limit fields. ``bodiless``: no body follows
+    whatever the fields say (W10).
     """
 
     chunked: bool = False
     content_length: int = -1
     content_type: bytes = b""
+    dated: bool = False
     limit_lines: bytes = b""
     via: bytes = b""
+    bodiless: bool = False
+    passed: bytes = b""
 
-    def __init__(self, status: int, lines: list[bytes], *, keep_alive: bool) -> None:
+    def __init__(self, raw: bytes, status: int, *, keep_alive: bool) -> None:
+        self.raw = raw
         self.status = status
-        self.lines = lines
         self.keep_alive = keep_alive
+        self.lines: list[bytes] = []
 
 
 def parse_response(data: bytes, headers_max: int) -> ResponseHead:
@@ -63,17 +70,17 @@ def parse_response(data: bytes, headers_max: int) -> ResponseHead:
     if len(data) > LINE_BYTES_MAX and max(map(len, raw)) > LINE_BYTES_MAX:
         raise InvalidAnswer("line_too_long")
     minor = match[1] == b"1"
-    lines = [b"HTTP/1.1 %b\r\n" % raw[0][9:]]
-    head = ResponseHead(int(match[2]), lines, keep_alive=minor)
+    head = ResponseHead(data, int(match[2]), keep_alive=minor)
+    lines = head.lines
     get = _memory.get
     unknown: list[bytes] | None = None
     named: set[bytes] | None = None
-    for at in range(1, len(raw)):
-        fact = get(raw[at])
+    for line in raw[1:]:
+        fact = get(line)
         if fact is None:
             if unknown is None:
                 unknown = []
-            unknown.append(raw[at])
+            unknown.append(line)
         elif fact[0]:
             named = _take(head, fact[0], fact[1], fact[2], named)
         else:
@@ -83,16 +90,33 @@ def parse_response(data: bytes, headers_max: int) -> ResponseHead:
             learned = _memory.learn(unknown)
         except LineError as error:
             raise InvalidAnswer(str(error)) from None
-        for kind, line, value in learned:
+        for kind, passed, value in learned:
             if kind:
-                named = _take(head, kind, line, value, named)
+                named = _take(head, kind, passed, value, named)
             else:
-                lines.append(line)
+                lines.append(passed)
     if head.chunked and (head.content_length >= 0 or not minor):
         raise InvalidAnswer("length_and_coding")
     if named:
-        lines[1:] = [line for line in lines[1:] if line.partition(b":")[0].lower() not in named]
+        lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
+    _settle_length(head, lines)
+    head.passed = b"HTTP/1.1 %b\r\n%b" % (raw[0][9:], b"".join(lines))
     return head
+
+
+def _settle_length(head: ResponseHead, lines: list[bytes]) -> None:
+    """What length the caller is told: none on 1xx and 204, 0 on 205, else as received (W10; RFC 9110 section 8.6)."""
+    status = head.status
+    if status in _BODILESS or status < 200:
+        head.bodiless = True
+        if status == 205:
+            if head.chunked or head.content_length > 0:
+                raise InvalidAnswer("body_on_205")
+            head.content_length = 0
+        elif status != 304:
+            return
+    if head.content_length >= 0:
+        lines.append(b"Content-Length: %d\r\n" % head.content_length)
 
 
 def _take(head: ResponseHead, kind: int, line: bytes, value: bytes, named: set[bytes] | None) -> set[bytes] | None:
@@ -115,6 +139,9 @@ def _take(head: ResponseHead, kind: int, line: bytes, value: bytes, named: set[b
         if head.chunked:
             raise InvalidAnswer("transfer_encoding")
         head.chunked = True
+    elif kind == kinds.DATE:
+        head.dated = True
+        head.lines.append(line)
     elif kind == kinds.LIMIT:
         head.limit_lines += line
     elif kind == kinds.VIA:

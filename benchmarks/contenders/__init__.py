@@ -1,0 +1,1 @@
+"""The proxies under test, one module each, all behind the same small face (base.Contender)."""

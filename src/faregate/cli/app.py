@@ -1,0 +1,86 @@
+"""The table of commands, and the way from arguments to one of them.
+
+A command's module is imported only when that command is called, so that ``--help`` and quick commands never
+pay for slow ones. typer reads a command's options from its function; for the overview of all commands the
+table's one-line help is enough. A command whose module does not exist is not offered.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Final
+
+import typer
+
+from faregate import VERSION
+
+COMMANDS: Final[dict[str, str]] = {
+    "run": "Run the gateway on this machine.",
+    "check": "Check a configuration file: all errors at once, exit status 1 if there is any.",
+    "demo": "Run a gateway, two example payment servers and live callers: no setup.",
+    "token": "Make a JWT for development.",
+    "schema": "Print the JSON Schema of the configuration, for editors.",
+    "doctor": "Look whether this machine is fit to run the gateway.",
+}
+"""Name and one line of help; the module is ``faregate.cli.<name>``."""
+
+
+def available_commands() -> list[str]:
+    """The commands of the table whose module exists."""
+    return [name for name in COMMANDS if find_spec(f"faregate.cli.{name}") is not None]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit status; 2 for wrong usage."""
+    names = available_commands()
+    chosen = arguments[0] if arguments else ""
+    if chosen and not chosen.startswith("-") and chosen not in names:
+        near = get_close_matches(chosen, names, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
+        print(f"faregate: no command is named `{chosen}`; {hint}", file=sys.stderr)
+        return 2
+    completing = "_FAREGATE_COMPLETE" in os.environ
+    app = _app([name for name in names if completing or name == chosen], names)
+    try:
+        app(list(arguments) or ["--help"], prog_name="faregate")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _app(wanted: list[str], names: list[str]) -> typer.Typer:
+    app = typer.Typer(
+        help="The API gateway and API manager for payment systems.",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_overview)
+    for name in names:
+        command: Callable[..., None] = (
+            import_module(f"faregate.cli.{name}").command if name in wanted else _placeholder
+        )
+        app.command(name, help=None if name in wanted else COMMANDS[name], short_help=COMMANDS[name])(command)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"faregate {VERSION}")
+        raise typer.Exit
+
+
+def _overview(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    _ = version
+
+
+def _placeholder() -> None:
+    raise AssertionError("a command that was not asked for")

@@ -1,0 +1,78 @@
+"""What the contract promises and this release does not do yet: an error that says so, never silence.
+
+One closed table. A row goes when the part is built.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from faregate.compile.walk import ANY, Pattern, matches
+from faregate.model.diagnostics import Findings, Value
+
+Applies: TypeAlias = Callable[[Value], bool]
+
+
+class Missing(NamedTuple):
+    """``pattern``: where it is written; ``applies``: whether a value asks for it; ``meanwhile``: what to do
+    instead.
+    """
+
+    pattern: Pattern
+    applies: Applies
+    what: str
+    meanwhile: str
+
+
+def _present(value: Value) -> bool:
+    return value is not None
+
+
+def _begins(*starts: str) -> Applies:
+    return lambda value: isinstance(value, str) and value.startswith(starts)
+
+
+def _equals(word: str) -> Applies:
+    return lambda value: value == word
+
+
+def _wants_idempotency(value: Value) -> bool:
+    return isinstance(value, dict) or value in ("required", "optional")
+
+
+_IDEMPOTENCY: Final = (
+    "idempotency keys",
+    "write `idempotency: off`, and let the service itself refuse repeated payments",
+)
+_HTTPS: Final = (
+    "https:// targets",
+    "use http:// on a trusted network, or a local TLS client such as stunnel before the target",
+)
+_MTLS: Final = ("client certificates as credentials", "use `jwt` or `api_key`")
+
+NOT_AVAILABLE: Final = (
+    Missing(("gateway", "listen", ANY, "tls"), _present, "TLS listeners",
+            "leave `tls` out and end TLS before the gateway; name that proxy in `trusted_proxies`"),
+    Missing(("gateway", "store"), _begins("postgresql://"), "PostgreSQL stores", "write `store: embedded`"),
+    Missing(("gateway", "shared"), _begins("redis://", "rediss://"), "shared Redis stores",
+            "write `shared: embedded`; limits then hold for each machine"),
+    Missing(("upstreams", ANY, "targets", ANY), _begins("https://"), *_HTTPS),
+    Missing(("upstreams", ANY, "targets", ANY, "url"), _begins("https://"), *_HTTPS),
+    Missing(("upstreams", ANY, "tls"), _present, "TLS settings of upstreams",
+            "leave `tls` out and use http:// targets"),
+    Missing(("consumers", ANY, "credentials", ANY, "mtls"), _present, *_MTLS),
+    Missing(("apis", ANY, "authenticate", ANY), _equals("mtls"), *_MTLS),
+    Missing(("apis", ANY, "versions", "by"), _equals("header"), "versions chosen by header",
+            "give each version a `path`"),
+    Missing(("apis", ANY, "routes", ANY, "idempotency"), _wants_idempotency, *_IDEMPOTENCY),
+    Missing(("apis", ANY, "versions", ANY, "routes", ANY, "idempotency"), _wants_idempotency, *_IDEMPOTENCY),
+)  # fmt: skip
+
+
+def check_available(data: dict[str, Value], findings: Findings) -> None:
+    """Reports every place that asks for what does not exist yet."""
+    for row in NOT_AVAILABLE:
+        for path, value in matches(data, row.pattern):
+            if row.applies(value):
+                key = next(step for step in reversed(path) if isinstance(step, str))
+                message = f"`{key}`: {row.what} are not available in this release"
+                findings.add("not_available", path, message, expected=row.meanwhile, at_key=True)

@@ -1,0 +1,67 @@
+"""From what was written to what runs: every check that needs more than one place, then the snapshot.
+
+The checks run over the tree as written, so they report even when some entry has an error of its own; the
+snapshot is made only when nothing at all is wrong. All diagnostics come back, those of loading included.
+"""
+
+from faregate.compile import translate
+from faregate.compile.available import check_available
+from faregate.compile.completeness import check_completeness
+from faregate.compile.conflicts import check_conflicts
+from faregate.compile.key_material import check_issuers, resolve
+from faregate.compile.lint import lint
+from faregate.compile.references import check_references
+from faregate.model.config import Config
+from faregate.model.diagnostics import Diagnostic, Findings, has_errors
+from faregate.model.load import Loaded
+from faregate.model.source import place_findings
+from faregate.model.tree import Tree
+from faregate.snapshot.data import FORMAT, Snapshot
+
+
+def compile_config(loaded: Loaded, revision: int) -> tuple[Snapshot | None, list[Diagnostic]]:
+    """The snapshot, or None when there is an error; and all diagnostics, sorted by file, line and column.
+
+    ``revision``: the number the snapshot carries. Reads the key set files that issuers name, no more.
+    """
+    findings = Findings(placed=list(loaded.diagnostics))
+    key_sets: dict[str, bytes] = {}
+    if loaded.tree.complete:
+        # with a file missing, every name in it would be reported again as undefined
+        data = loaded.tree.data
+        check_references(data, findings)
+        check_available(data, findings)
+        check_conflicts(data, findings)
+        check_completeness(data, findings)
+        key_sets = check_issuers(loaded.tree, findings)
+    if loaded.config is not None:
+        lint(loaded.config, findings)
+    diagnostics = place_findings(findings, loaded.tree.owner)
+    if loaded.config is None or has_errors(diagnostics):
+        return None, diagnostics
+    return _snapshot(loaded.config, loaded.tree, key_sets, revision), diagnostics
+
+
+def _snapshot(config: Config, tree: Tree, key_sets: dict[str, bytes], revision: int) -> Snapshot:
+    versions, routes = translate.api_records(config)
+    issuers = []
+    for name, issuer in config.issuers.items():
+        ca = None if issuer.tls is None else resolve(tree, ("issuers", name, "tls", "ca"), issuer.tls.ca)
+        issuers.append(translate.issuer_record(name, issuer, key_sets.get(name), ca))
+    return Snapshot(
+        format=FORMAT,
+        revision=revision,
+        gateway=translate.gateway_record(
+            config.gateway, resolve(tree, ("gateway", "data"), config.gateway.data)
+        ),
+        issuers=tuple(issuers),
+        upstreams=tuple(
+            translate.upstream_record(name, upstream) for name, upstream in config.upstreams.items()
+        ),
+        plans=tuple(translate.plan_record(name, plan) for name, plan in config.plans.items()),
+        consumers=tuple(
+            translate.consumer_record(name, consumer) for name, consumer in config.consumers.items()
+        ),
+        versions=versions,
+        routes=routes,
+    )

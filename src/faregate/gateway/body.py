@@ -1,0 +1,91 @@
+"""The body of one request on its way through: counted or decoded, held until there is a connection, never changed.
+
+Made only for requests that have one. It knows where the body ends and what was learned about it; sockets are the
+exchange's affair. Memory: what came with the head, plus at most one read, since reading pauses until there is a connection.
+"""
+
+from typing import Final
+
+from faregate.gateway.http1.chunked import BodyTooLarge, ChunkDecoder, ChunkError, encode_chunk, encode_last
+from faregate.gateway.http1.request import Fields
+from faregate.kernel.problems import Refusal
+
+CAPTURE_BYTES_MAX: Final = (64 << 10) + 1
+"""Of each body for the log; one byte over the masker's cap, so that it can tell a longer one."""
+
+
+class RequestBody:
+    """``left``: bytes still to come, -1 while a chunked body goes on, 0 once it is complete."""
+
+    __slots__ = ("_decoder", "_held", "captured", "expect", "left", "received_bytes", "started_at")
+
+    def __init__(self, fields: Fields, bytes_max: int, trailer_limits: tuple[int, int], *, capture: bool, now: float) -> None:
+        self._decoder: ChunkDecoder | None = None
+        self._held: list[bytes] | None = []
+        self.captured: bytearray | None = bytearray() if capture else None
+        self.expect = fields.expect
+        self.left = fields.content_length
+        self.received_bytes = 0
+        self.started_at = now
+        if fields.chunked:
+            self.left = -1
+            self._decoder = ChunkDecoder(trailer_bytes_max=trailer_limits[0], trailers_max=trailer_limits[1],
+                                         body_bytes_max=bytes_max)
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """What to send for ``data``, framed anew (W01), and the bytes behind the body's end. Raises ``Refusal``.
+
+        While nothing is connected the first is empty and the data is held for ``release``.
+        """
+        self.expect = False  # a caller who sends waits for nothing
+        if self._decoder is not None:
+            return self._feed_chunked(self._decoder, data)
+        rest = b""
+        if len(data) > self.left:
+            data, rest = data[:self.left], data[self.left:]
+        self.left -= len(data)
+        self.received_bytes += len(data)
+        self._capture(data)
+        return self._send_or_hold(data), rest
+
+    def release(self) -> list[bytes]:
+        """What was held, ready to be sent; from now on ``feed`` hands everything on."""
+        held = self._held or []
+        self._held = None
+        return held
+
+    def drop(self) -> None:
+        """The body will go nowhere."""
+        self._held = []
+        self._decoder = None
+
+    def _feed_chunked(self, decoder: ChunkDecoder, data: bytes) -> tuple[bytes, bytes]:
+        try:
+            pieces = decoder.feed(data)
+        except BodyTooLarge as error:
+            raise Refusal("body_too_large", reason=str(error)) from None
+        except ChunkError as error:
+            raise Refusal("malformed_request", reason=str(error)) from None
+        framed = []
+        for piece in pieces:
+            self.received_bytes += len(piece)
+            self._capture(piece)
+            framed.append(encode_chunk(piece))
+        rest = b""
+        if decoder.done:
+            self.left = 0
+            framed.append(encode_last([]))
+            rest = decoder.rest
+        return self._send_or_hold(b"".join(framed)), rest
+
+    def _capture(self, data: bytes) -> None:
+        captured = self.captured
+        if captured is not None and len(captured) < CAPTURE_BYTES_MAX:
+            captured += data[:CAPTURE_BYTES_MAX - len(captured)]
+
+    def _send_or_hold(self, data: bytes) -> bytes:
+        if self._held is None:
+            return data
+        if data:
+            self._held.append(data)
+        return b""

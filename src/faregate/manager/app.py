@@ -1,0 +1,115 @@
+"""The manager's HTTP face: ``/metrics``, ``/healthz``, ``/readyz``, nothing else.
+
+Thin: each handler asks the feed or the totals and words the answer. Errors are problem+json as everywhere
+(conventions.md section 2). Only GET and HEAD; no CORS; no answer is ever to be sniffed.
+"""
+
+from time import time
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from faregate.kernel.ids import IdSource, accepts_request_id
+from faregate.kernel.problems import PROBLEMS, Problem
+from faregate.manager.exposition import CONTENT_TYPE, render
+from faregate.manager.feed import FeedServer
+from faregate.manager.totals import Totals
+
+_METHODS: Final = ("GET", "HEAD")
+_SECURITY_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+
+class _Envelope:
+    """Puts a request id and the security headers on every answer, made by whomever."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._ids = IdSource()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = sent if accepts_request_id(sent) else self._ids.request_id(time())
+        scope["request_id"] = request_id.decode("ascii")
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *_SECURITY_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _problem(request: Request, problem: Problem, *, headers: dict[str, str] | None = None) -> Response:
+    members = {
+        "type": problem.type,
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "request_id": request.scope["request_id"],
+    }
+    return JSONResponse(members, problem.status, headers, media_type="application/problem+json")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return _problem(request, PROBLEMS["method_not_allowed"], headers={"Allow": ", ".join(_METHODS)})
+    return _problem(request, PROBLEMS["no_route"])
+
+
+async def _defect(request: Request, _: Exception) -> Response:
+    return _problem(request, PROBLEMS["internal_error"])
+
+
+def create_app(totals: Totals, feed: FeedServer) -> ASGIApp:
+    """The ASGI application over ``totals``, which ``feed`` fills."""
+
+    async def metrics(_: Request) -> Response:
+        await feed.ask()
+        return Response(render(totals), media_type=CONTENT_TYPE)
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        readiness = totals.readiness()
+        workers = {
+            "expected": readiness.expected,
+            "connected": readiness.connected,
+            "ready": readiness.ready - readiness.draining,
+            "draining": readiness.draining,
+        }
+        if not readiness.lacks:
+            return JSONResponse({"status": "ready", "workers": workers, "revision": readiness.revisions[0]})
+        members = {
+            "type": "urn:faregate:problem:not_ready",
+            "title": "Not ready",
+            "status": 503,
+            "code": "not_ready",
+            "detail": f"{readiness.lacks}.",
+            "request_id": request.scope["request_id"],
+            "retry": "after",
+            "workers": workers,
+            "revisions": readiness.revisions,
+        }
+        return JSONResponse(members, 503, {"Retry-After": "1"}, media_type="application/problem+json")
+
+    app = Starlette(
+        routes=[
+            Route("/metrics", metrics, methods=_METHODS),
+            Route("/healthz", healthz, methods=_METHODS),
+            Route("/readyz", readyz, methods=_METHODS),
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _defect},
+    )
+    app.router.redirect_slashes = False  # a path is this path or none
+    return _Envelope(app)

@@ -1,0 +1,158 @@
+"""The declared form of ``apis:``: what is published, in which versions, on which routes, by which rules."""
+
+import re
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+
+from faregate.model.paths import METHODS, Match, parse_match, parse_version_path
+from faregate.model.values import (
+    BodySize,
+    Declared,
+    Duration,
+    Flag,
+    HeaderName,
+    Name,
+    Reference,
+    duration,
+    fault,
+    parse_word,
+    reads,
+    text_schema,
+)
+from faregate.policies.api_key.settings import Date
+from faregate.policies.authenticate.settings import Authenticate
+from faregate.policies.permit.settings import Require
+from faregate.policies.rate_limit.settings import Limits
+
+BY_PATH: Final = "<versions by path>"
+BY_HEADER: Final = "<versions by header>"
+ONE_IDEMPOTENCY_FORM: Final = "<idempotency word>"
+LONG_IDEMPOTENCY_FORM: Final = "<idempotency settings>"
+"""Labels of alternatives; pydantic puts them into error locations, where no key can be mistaken for them."""
+
+MatchText: TypeAlias = Annotated[
+    Match,
+    reads(parse_match, "text: a method and a path, such as POST /payments/{id}/refunds"),
+    text_schema(rf"({'|'.join(METHODS)}) /\S*", "Method and path template.", "GET /payments/{id}"),
+]
+
+VersionPath: TypeAlias = Annotated[
+    str,
+    reads(parse_version_path, "text: a path such as /v1"),
+    text_schema(r"/|(/[^/{}\s]+)+", "Path that all routes of the version begin with.", "/v1"),
+]
+
+State: TypeAlias = Literal["draft", "active", "deprecated", "retired"]
+
+
+class IdempotencyKey(Declared):
+    """Where the key stands; exactly one."""
+
+    header: HeaderName | None = None
+    json_pointer: Annotated[
+        str | None,
+        reads(
+            parse_word(re.compile(r"(/[^/]*)+"), "not a JSON pointer"),
+            "text: a JSON pointer such as /out_trade_no",
+        ),
+    ] = Field(default=None, alias="json")
+    form: str | None = None
+
+
+class Idempotency(Declared):
+    """Idempotency with its settings written out (SPEC section 6)."""
+
+    required: Flag = True
+    key: IdempotencyKey | None = None
+    keep: Annotated[float, *duration("1m", "90d")] = 86_400.0
+    store_answers: Literal["all", "success"] = "all"
+    wait: Duration | None = None
+    resolve: MatchText | None = None
+
+
+def _idempotency_form(value: object) -> str:
+    return LONG_IDEMPOTENCY_FORM if isinstance(value, dict) else ONE_IDEMPOTENCY_FORM
+
+
+IdempotencySetting: TypeAlias = Annotated[
+    Annotated[Literal["required", "optional", "off"], Tag(ONE_IDEMPOTENCY_FORM)]
+    | Annotated[Idempotency, Tag(LONG_IDEMPOTENCY_FORM)],
+    Discriminator(_idempotency_form),
+]
+
+
+class RouteLog(Declared):
+    """Which bodies the access log shows; always masked."""
+
+    request_body: Literal["masked", "off"] = "off"
+    response_body: Literal["masked", "off"] = "off"
+
+
+class Route(Declared):
+    """One method on one path template."""
+
+    match: MatchText
+    require: Require = Field(default_factory=list)
+    idempotency: IdempotencySetting = "off"
+    limits: Limits = Field(default_factory=list)
+    body: BodySize | None = None
+    log: RouteLog = RouteLog()
+    forward_credential: Flag | None = None
+
+
+class HeaderVersion(Declared):
+    """One version of an API: where it is in its life, and what it does in its own way."""
+
+    state: State = "active"
+    deprecated_at: Date | None = None
+    sunset_at: Date | None = None
+    successor: Reference | None = None
+    preview: list[Reference] = Field(default_factory=list)
+    routes: list[Route] | None = None
+    upstream: Reference | None = None
+
+    @model_validator(mode="after")
+    def _sunset_last(self) -> "HeaderVersion":
+        # RFC 9745 section 4: the sunset date is not earlier than the deprecation date
+        if self.deprecated_at and self.sunset_at and self.sunset_at < self.deprecated_at:
+            raise fault("bad_value", "sunset_at lies before deprecated_at", "a day on or after deprecated_at")
+        return self
+
+
+class Version(HeaderVersion):
+    """One version of an API, published under its own path."""
+
+    path: VersionPath
+
+
+class HeaderVersions(Declared):
+    """Versions chosen by a header; further keys are the versions, dates by custom."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, HeaderVersion] = Field(init=False)
+
+    by: Literal["header"]
+    name: HeaderName
+    default: str = "pinned"
+
+
+def _versions_form(value: object) -> str:
+    return BY_HEADER if isinstance(value, dict) and isinstance(value.get("by"), str) else BY_PATH
+
+
+Versions: TypeAlias = Annotated[
+    Annotated[dict[Name, Version], Tag(BY_PATH)] | Annotated[HeaderVersions, Tag(BY_HEADER)],
+    Discriminator(_versions_form),
+]
+
+
+class Api(Declared):
+    """What is published to callers."""
+
+    upstream: Reference | None = None
+    authenticate: Authenticate
+    versions: Versions
+    routes: list[Route] = Field(default_factory=list)
+    limits: Limits = Field(default_factory=list)
+    forward_credential: Flag = False

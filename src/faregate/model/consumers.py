@@ -1,0 +1,56 @@
+"""The declared form of ``consumers:``: who calls, what proves it, and what it may do."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from faregate.model.values import Declared, Reference, fault, parse_word, reads, text_schema
+from faregate.policies.address.settings import AllowIps
+from faregate.policies.api_key.settings import ApiKeyCredential
+from faregate.policies.jwt.settings import JwtCredential
+from faregate.policies.permit.settings import Permission
+
+
+class MtlsCredential(Declared):
+    """A client certificate: its fingerprint, or its subject and who signed it."""
+
+    sha256: Annotated[
+        str | None,
+        reads(
+            parse_word(re.compile(r"[0-9A-Fa-f]{64}"), "not a fingerprint"), "64 hexadecimal digits in quotes"
+        ),
+        text_schema("[0-9A-Fa-f]{64}", "SHA-256 of the certificate."),
+    ] = None
+    subject: str | None = None
+    ca: str | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "MtlsCredential":
+        if (self.sha256 is None) == (self.subject is None) or (self.subject is None) != (self.ca is None):
+            raise fault("bad_value", "neither form of a certificate", "sha256, or subject and ca")
+        return self
+
+
+class Credential(Declared):
+    """One proof of identity: a mapping with exactly one of these keys."""
+
+    jwt: JwtCredential | None = None
+    api_key: ApiKeyCredential | None = None
+    mtls: MtlsCredential | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Credential":
+        if sum(form is not None for form in (self.jwt, self.api_key, self.mtls)) != 1:
+            raise fault("bad_value", "a credential is one thing", "exactly one of jwt, api_key, mtls")
+        return self
+
+
+class Consumer(Declared):
+    """Who calls: a merchant, a partner, an app."""
+
+    plan: Reference | None = None
+    permissions: list[Permission] = Field(default_factory=list)
+    credentials: Annotated[list[Credential], Field(max_length=100)] = Field(default_factory=list)
+    allow_ips: AllowIps = Field(default_factory=list)
+    state: Literal["active", "suspended"] = "active"

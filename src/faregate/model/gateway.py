@@ -1,0 +1,110 @@
+"""The declared form of ``gateway:``: where the processes listen and what they may use."""
+
+import re
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from faregate.model.addresses import ListenAddress, Network
+from faregate.model.values import (
+    ALSO_OFF,
+    OFF_IS_NONE,
+    REFERENCE_PATTERN,
+    BodySize,
+    Declared,
+    Duration,
+    FilePath,
+    integer,
+    integer_reader,
+    reads,
+    size,
+    text_schema,
+)
+
+WORKERS_MAX: Final = 64
+
+_read_count: Final = integer_reader(1, WORKERS_MAX, f"auto, or a whole number from 1 to {WORKERS_MAX}")
+
+
+def _read_workers(value: object) -> int:
+    return 0 if isinstance(value, str) and value == "auto" else _read_count(value)
+
+
+Workers: TypeAlias = Annotated[
+    int,
+    PlainValidator(_read_workers),
+    WithJsonSchema({
+        "anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": WORKERS_MAX},
+                  {"type": "string", "pattern": REFERENCE_PATTERN}],
+        "description": "Worker processes; auto: one per core that this process may use.",
+    }),
+]  # fmt: skip
+
+
+class ServerCertificate(Declared):
+    chain: FilePath
+    key: FilePath
+
+
+class ClientCertificates(Declared):
+    mode: Literal["none", "optional", "required"]
+    ca: FilePath | None = None
+
+
+class ListenerTls(Declared):
+    certificates: Annotated[list[ServerCertificate], Field(min_length=1)]
+    client_certificates: ClientCertificates | None = None
+
+
+class Listener(Declared):
+    """One address that callers connect to."""
+
+    address: ListenAddress
+    tls: ListenerTls | None = None
+
+
+class Manager(Declared):
+    """Where the admin API, the console, metrics and health are served."""
+
+    address: ListenAddress
+
+
+class GatewayLimits(Declared):
+    """What one caller may send."""
+
+    header_bytes: Annotated[int, *size("1KiB", "1MiB")] = 64 << 10
+    headers: Annotated[int, *integer(1, 1000, "Header fields of one request.")] = 128
+    body: BodySize = 1 << 20
+    header_timeout: Duration = 10.0
+    body_timeout: Duration = 60.0
+    idle_timeout: Duration = 60.0
+
+
+def _store(*schemes: str) -> tuple[object, ...]:
+    pattern = re.compile(rf"embedded|(?:{'|'.join(schemes)})://\S+")
+
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError("not a store")
+        return text.partition("://")[0]  # a URL may hold a password, which must go no further
+
+    return reads(parse, f"embedded, or {schemes[0]}://..."), text_schema(
+        pattern.pattern, "Where state lives.", "embedded"
+    )
+
+
+class Gateway(Declared):
+    """What the processes themselves need."""
+
+    listen: Annotated[list[Listener], Field(min_length=1)] = Field(
+        default_factory=lambda: [Listener.model_validate({"address": "127.0.0.1:8080"})]
+    )
+    manager: Annotated[Manager | None, OFF_IS_NONE, ALSO_OFF] = Manager.model_validate(
+        {"address": "127.0.0.1:9090"}
+    )
+    workers: Workers = 0
+    data: FilePath = Field(default="./faregate-data", description="The folder where embedded stores live.")
+    store: Annotated[str, *_store("postgresql")] = "embedded"
+    shared: Annotated[str, *_store("redis", "rediss")] = "embedded"
+    trusted_proxies: list[Network] = Field(default_factory=list)
+    limits: GatewayLimits = GatewayLimits()

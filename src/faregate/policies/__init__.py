@@ -1,0 +1,1 @@
+"""What a call passes: one folder per policy, all alike."""

@@ -1,0 +1,1 @@
+"""The addresses that a consumer may call from."""

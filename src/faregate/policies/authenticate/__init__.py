@@ -1,0 +1,1 @@
+"""Which credential a call carries, and who it proves."""

@@ -1,0 +1,1 @@
+"""The concurrency policy: what is declared (settings) and what runs (step)."""

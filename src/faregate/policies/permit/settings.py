@@ -1,0 +1,25 @@
+"""The declared form of permissions: words a route requires and a consumer is granted (SPEC section 1)."""
+
+import re
+from typing import Annotated, Final, TypeAlias
+
+from faregate.model.values import ONE_OR_MORE, one_or_more_schema, parse_word, reads, text_schema
+
+_PERMISSION: Final = r"[A-Za-z0-9_-]{1,64}(?:[.:][A-Za-z0-9_-]{1,64}){0,7}"
+
+Permission: TypeAlias = Annotated[
+    str,
+    reads(
+        parse_word(re.compile(_PERMISSION), "not a permission"),
+        "a dotted or colon word such as payments:write: text of letters, digits, _ and -",
+    ),
+    text_schema(_PERMISSION, "A dotted or colon word.", "payments:write"),
+]
+
+Require: TypeAlias = Annotated[
+    list[Permission],
+    ONE_OR_MORE,
+    one_or_more_schema(
+        {"type": "string", "pattern": f"^{_PERMISSION}$"}, "Permissions, all of which the caller needs."
+    ),
+]

@@ -1,0 +1,1 @@
+"""The quota policy: what is declared (settings) and what runs (step)."""

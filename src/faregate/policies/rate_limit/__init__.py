@@ -1,0 +1,1 @@
+"""The rate_limit policy: what is declared (settings) and what runs (step)."""

@@ -1,0 +1,85 @@
+"""Every metric by name: kind, labels, help, buckets, and how the readings of several workers become one.
+
+The one list that workers count by and the manager renders from. Labels take their values from configuration
+and closed tables only, never from a request (conventions.md section 7).
+"""
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+SERIES_MAX: Final = 4096
+"""Label sets of one metric; beyond it they are counted under ``other``."""
+
+DURATION_BUCKETS_US: Final = (
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 30_000_000, 60_000_000,
+)  # fmt: skip
+GATEWAY_BUCKETS_US: Final = (
+    10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000,
+)  # fmt: skip
+
+
+class Kind(StrEnum):
+    """Prometheus metric types."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Across(StrEnum):
+    """What is shown of a reading that every worker sends: the sum, the mean, or each under a ``worker``
+    label.
+    """
+
+    SUM = "sum"
+    MEAN = "mean"
+    EACH = "each"
+
+
+class Family(NamedTuple):
+    """One metric. ``across`` matters for readings (absolute values); counts that workers send as deltas
+    always add up.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    buckets_us: tuple[int, ...] = ()
+    across: Across = Across.SUM
+
+
+_C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+_ROUTE: Final = ("api", "version", "route")
+
+_ROWS: Final = (
+    Family("faregate_calls_total", _C, (*_ROUTE, "status_class", "outcome"), "Calls ended."),
+    Family("faregate_call_duration_seconds", _H, _ROUTE, "From a call's first byte to its answer's last.",
+           DURATION_BUCKETS_US),
+    Family("faregate_upstream_duration_seconds", _H, _ROUTE, "From the first byte sent to the last received.",
+           DURATION_BUCKETS_US),
+    Family("faregate_gateway_duration_seconds", _H, _ROUTE, "What the gateway and the caller took of a call.",
+           GATEWAY_BUCKETS_US),
+    Family("faregate_bytes_total", _C, ("direction",), "Body bytes, by request and response."),
+    Family("faregate_refusals_total", _C, ("code",), "Calls that the gateway answered itself."),
+    Family("faregate_limit_refusals_total", _C, ("parameter",), "Calls refused, by the limit concerned."),
+    Family("faregate_target_calls_total", _C, ("upstream", "target"), "Calls by the target last tried."),
+    Family("faregate_log_lines_total", _C, (), "Lines handed to the access log."),
+    Family("faregate_log_lines_lost_total", _C, (), "Access log lines that were not written."),
+    Family("faregate_series_folded_total", _C, ("metric",), "Samples beyond the series ceiling."),
+    Family("faregate_calls_in_flight", _G, (), "Calls in progress."),
+    Family("faregate_connections", _G, ("side",), "Open connections, by client and upstream."),
+    Family("faregate_target_up", _G, ("upstream", "target"), "Share of workers that would use it.",
+           across=Across.MEAN),
+    Family("faregate_target_in_flight", _G, ("upstream", "target"), "Calls in progress at the target."),
+    Family("faregate_config_revision", _G, (), "Revision that the worker runs.", across=Across.EACH),
+    Family("faregate_worker_ready", _G, (), "1 while the worker takes calls.", across=Across.EACH),
+    Family("faregate_worker_cpu_seconds_total", _C, (), "Processor time of the worker.", across=Across.EACH),
+    Family("faregate_worker_resident_bytes", _G, (), "Resident memory of the worker.", across=Across.EACH),
+    Family("faregate_workers", _G, ("state",), "Workers, by expected and connected."),
+    Family("faregate_workers_silent", _G, (), "Workers that did not answer this scrape."),
+    Family("faregate_build_info", _G, ("version", "python"), "Always 1."),
+)  # fmt: skip
+
+FAMILIES: Final = {family.name: family for family in _ROWS}

@@ -1,0 +1,1 @@
+"""What outlives a call: counters, key sets and, later, nonces and claims."""

@@ -1,0 +1,118 @@
+"""Where everything lies in the file of counters: one place, so that prepare and use cannot disagree.
+
+The file is a page of facts about itself, then partitions of 1,024 slots of 576 bytes. All counters of one
+caller lie in one partition, so that one lock covers a call. Consumers and anonymous addresses have partitions
+of their own: a flood of addresses fills theirs and cannot push a consumer's counters out. The first slots of
+a partition are reserved: one holds a bitmap of its concurrency slots (so that a dead worker's places are
+found without reading the whole file), the others are the shared overflow slots, one for each kind of counter.
+
+A slot is a head of eight 64-bit words and a body of 128 32-bit cells. Both are read by index through casts of
+one memory map. A slot whose ``LOW`` word is zero is free, whatever else it holds: claiming one wipes it
+first.
+"""
+
+import struct
+import time
+from calendar import timegm
+from enum import IntEnum
+from typing import Final
+
+MAGIC: Final = b"FGCOUNT\x01"
+"""The last byte is the format; another one makes ``prepare`` start a new file."""
+
+PAGE_BYTES: Final = 4096
+SLOT_BYTES: Final = 576
+SLOT_WORDS: Final = SLOT_BYTES // 8
+SLOT_CELLS: Final = SLOT_BYTES // 4
+PARTITION_SLOTS: Final = 1024
+PARTITION_BYTES: Final = PARTITION_SLOTS * SLOT_BYTES
+RESERVED_SLOTS: Final = 16
+PROBE_SLOTS: Final = 64
+"""How many neighbours a key may lie in. At half load 32 left 10 of 500,000 keys without one; 64 none."""
+
+# The head of a slot, in words.
+LOW: Final = 0  # low half of the key's digest, never 0 in a slot in use
+HIGH: Final = 1  # high half
+OWNER: Final = 2  # what chose the partition, kept so that a larger file can place the slot anew
+KIND: Final = 3  # a Kind
+FIRST: Final = 4  # the counter's own words; a calendar packs ``period << 32 | count`` into this one
+SECOND: Final = 5
+THIRD: Final = 6
+BODY_WORD: Final = 8
+BODY_CELL: Final = 16
+BODY_CELLS: Final = 128
+
+# The page at the start: magic, boot id, hash key, partitions of consumers and of addresses, cells in use.
+FILE_HEAD: Final = struct.Struct("8s36s4x16sII")
+CELLS_USED_OFFSET: Final = 128
+"""A 32-bit number: one more than the highest worker index that opened the file since it was prepared."""
+
+WORKERS_MAX: Final = 64
+
+# Bytes past any end of file that stand for locks; the kernel locks ranges, not contents.
+PARTITION_LOCK: Final = 1 << 40
+WORKER_LOCK: Final = 1 << 41
+
+HEAD_LOCK: Final = 1 << 42
+
+OWNER_ADDRESS_BIT: Final = 1 << 63
+
+
+class Kind(IntEnum):
+    """What a slot counts. The value is also the number of the kind's overflow slot in a partition."""
+
+    WINDOW_SECOND = 1
+    WINDOW_MINUTE = 2
+    WINDOW_HOUR = 3
+    WINDOW_DAY = 4
+    BUCKET = 5
+    CONCURRENCY = 6
+    CALENDAR_SECOND = 7
+    CALENDAR_MINUTE = 8
+    CALENDAR_HOUR = 9
+    CALENDAR_DAY = 10
+    CALENDAR_MONTH = 11
+
+
+WINDOWS: Final = {
+    1_000: Kind.WINDOW_SECOND,
+    60_000: Kind.WINDOW_MINUTE,
+    3_600_000: Kind.WINDOW_HOUR,
+    86_400_000: Kind.WINDOW_DAY,
+}
+CALENDARS: Final = {
+    1_000: Kind.CALENDAR_SECOND,
+    60_000: Kind.CALENDAR_MINUTE,
+    3_600_000: Kind.CALENDAR_HOUR,
+    86_400_000: Kind.CALENDAR_DAY,
+    0: Kind.CALENDAR_MONTH,
+}
+PERIOD_MS: Final = {kind: period for table in (WINDOWS, CALENDARS) for period, kind in table.items()}
+
+
+def bucket_width_ns(period_ms: int) -> int:
+    """Nanoseconds of one of the 128 cells of a sliding window.
+
+    An admission is remembered for 127 to 128 widths: 1.006 to 1.014 periods. Never shorter than the period,
+    so no window of it holds more than the limit; the 0.6 % more absorb the jitter of whoever checks at the
+    far end; the most is 1.4 %, so that a caller at saturation gets 98.6 % of the limit.
+    """
+    return -(-period_ms * 1_006_000 // 127)
+
+
+WIDTH_NS: Final = {int(kind): bucket_width_ns(period) for period, kind in WINDOWS.items()}
+
+
+def calendar_period(kind: int, wall: float) -> int:
+    """The number of the calendar period in UTC at ``wall``, in seconds since the epoch."""
+    if kind != Kind.CALENDAR_MONTH:
+        return int(wall) // (PERIOD_MS[Kind(kind)] // 1000)
+    date = time.gmtime(wall)
+    return date.tm_year * 12 + date.tm_mon - 1
+
+
+def calendar_start(kind: int, period: int) -> int:
+    """Seconds since the epoch at which that calendar period begins."""
+    if kind != Kind.CALENDAR_MONTH:
+        return period * (PERIOD_MS[Kind(kind)] // 1000)
+    return timegm((period // 12, period % 12 + 1, 1, 0, 0, 0))

@@ -1,0 +1,63 @@
+"""What the contract promises and this release does not do is parsed, checked and refused in so many words."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from faregate.compile.available import NOT_AVAILABLE
+from tests.model.configs import API, DIGEST, UPSTREAM, brief, check
+
+CASES = [
+    ("gateway:\n  listen: [{address: '127.0.0.1:1', tls: {certificates: [{chain: a, key: b}], client_certificates: {mode: none}}}]\n", 2, 37),
+    ("gateway:\n  store: postgresql://user:password@host/db\n", 2, 3),
+    ("gateway:\n  shared: redis://host:6379/0\n", 2, 3),
+    ("gateway:\n  shared: rediss://host:6379/0\n", 2, 3),
+    ("upstreams: {u: {targets: [http://a, https://b]}}\n", 1, 37),
+    ("upstreams: {u: {targets: [{url: https://b, weight: 2}]}}\n", 1, 28),
+    ("upstreams: {u: {targets: [http://b], tls: {ca: c, certificate: d, key: e, server_name: f}}}\n", 1, 38),
+    (f"consumers: {{a: {{credentials: [{{mtls: {{sha256: {DIGEST}}}}}]}}}}\n", 1, 32),
+    ("consumers: {a: {credentials: [{mtls: {subject: 'CN=acme, O=Acme Ltd', ca: partners}}]}}\n", 1, 32),
+    (UPSTREAM + API.replace("[api_key]", "[api_key, mtls]"), 5, 29),
+    (UPSTREAM + API.replace("{v1: {path: /v1}}", "{by: header, name: Api-Version, default: pinned, '2026-11-01': {state: active}}"), 6, 16),
+    *[(UPSTREAM + API + f"        idempotency: {form}\n", 9, 9) for form in (
+        "required", "optional", "{required: true}",
+        "{required: false, key: {header: X-Key}, keep: 24h, store_answers: success, wait: 2s, resolve: 'GET /payments'}",
+        "{key: {json: /out_trade_no}}", "{key: {form: out_trade_no}}",
+    )],
+    (UPSTREAM + API.replace("/v1}", "/v1, routes: [{match: GET /a, idempotency: optional}]}"), 6, 57),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "column"), CASES)
+def test_it_is_an_error_that_says_so_at_its_place_and_nothing_else(
+    tmp_path: Path, text: str, line: int, column: int
+) -> None:
+    found = check(tmp_path, text)
+    assert brief(found) == [("not_available", line, column)]
+    assert re.fullmatch(r"`\w+`: .* are not available in this release", found[0].message)
+    assert found[0].expected
+
+
+def test_every_row_of_the_table_has_a_case(tmp_path: Path) -> None:
+    said = {check(tmp_path, text)[0].message.partition(": ")[2] for text, _, _ in CASES}
+    assert said == {f"{row.what} are not available in this release" for row in NOT_AVAILABLE}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (UPSTREAM + API + "        idempotency: {required: yes}\n", "wrong_type"),
+        (UPSTREAM + API + "        idempotency: {kep: 1h}\n", "unknown_key"),
+        (UPSTREAM + API.replace("{v1: {path: /v1}}", "{by: header, default: pinned}"), "missing_key"),
+        (UPSTREAM + API.replace("{v1: {path: /v1}}", "{by: cookie, name: x}"), "bad_value"),
+        ("gateway: {listen: [{address: 'a:1', tls: {certificates: []}}]}\n", "bad_value"),
+        ("consumers: {a: {credentials: [{mtls: {}}]}}\n", "bad_value"),
+    ],
+)
+def test_what_is_not_available_is_checked_all_the_same(tmp_path: Path, text: str, code: str) -> None:
+    assert code in {diagnostic.code for diagnostic in check(tmp_path, text)}
+
+
+def test_idempotency_off_is_fine(tmp_path: Path) -> None:
+    assert check(tmp_path, UPSTREAM + API + "        idempotency: off\n") == []

@@ -1,0 +1,102 @@
+"""API keys: looked up by digest, ended by date, never kept."""
+
+import gc
+import hashlib
+
+import pytest
+
+from faregate.policies.api_key.step import build_verifier
+from faregate.snapshot.data import ApiKeyCredential, Consumer
+from tests.policies.jwt.material import API_KEY, WALL, call_with, ready
+
+DIGEST = hashlib.sha256(API_KEY).digest()
+
+
+def verifier(expires: int = 0, **changes: object):
+    consumers = (
+        Consumer(
+            "acme",
+            "standard",
+            ("a",),
+            (ApiKeyCredential(**{"id": "key_7Q2", "sha256": DIGEST, "expires": expires, **changes}),),
+        ),
+    )
+    return build_verifier(consumers, ready(consumers))
+
+
+def reason(key: bytes, expires: int = 0, wall: float = WALL) -> str:
+    call = call_with(wall=wall)
+    verdict = verifier(expires).verify(call, key, b"x-api-key")
+    if verdict is None:
+        assert call.identity.credential == "key_7Q2"
+        assert call.identity.headers.endswith(b"X-Credential-Id: key_7Q2\r\n")
+        return "accepted"
+    assert verdict.code == "credential_invalid"
+    return verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (API_KEY, "accepted"),
+        (API_KEY + b"x", "unknown_api_key"),
+        (API_KEY[:-1], "unknown_api_key"),
+        (API_KEY.upper(), "unknown_api_key"),
+        (DIGEST.hex().encode(), "unknown_api_key"),
+        (b"", "malformed_key"),
+        (API_KEY + b" ", "malformed_key"),
+        (API_KEY + b"\n", "malformed_key"),
+        (b"x" * 256, "unknown_api_key"),
+        (b"x" * 257, "malformed_key"),
+        (b"\xff", "malformed_key"),
+        (API_KEY + b", " + API_KEY, "malformed_key"),
+    ],
+)
+def test_only_the_very_key_is_accepted(key: bytes, expected: str) -> None:
+    assert reason(key) == expected
+
+
+@pytest.mark.parametrize(
+    ("wall", "expected"), [(WALL - 0.001, "accepted"), (WALL, "expired"), (WALL + 1, "expired")]
+)
+def test_a_key_ends_at_its_second(wall: float, expected: str) -> None:
+    assert reason(API_KEY, expires=WALL, wall=wall) == expected
+
+
+def test_expiry_is_checked_on_every_call() -> None:
+    keys = verifier(WALL + 5)
+    assert keys.verify(call_with(wall=WALL), API_KEY, b"x-api-key") is None
+    assert keys.verify(call_with(wall=WALL + 5), API_KEY, b"x-api-key").reason == "expired"
+
+
+@pytest.mark.parametrize("changes", [{"sha256": b"short"}, {"id": "a\r\nb"}])
+def test_a_bad_digest_or_id_does_not_build(changes: dict) -> None:
+    with pytest.raises(ValueError):
+        verifier(**changes)
+
+
+def test_one_key_of_two_consumers_does_not_build() -> None:
+    twins = tuple(Consumer(name, credentials=(ApiKeyCredential("k", DIGEST),)) for name in ("a", "b"))
+    with pytest.raises(ValueError, match="repeated"):
+        build_verifier(twins, ready(twins))
+
+
+def test_no_raw_key_stays_in_memory() -> None:
+    keys, key = verifier(), bytes(bytearray(API_KEY))
+    assert keys.verify(call_with(), key, b"x-api-key") is None
+    assert [holder for holder in gc.get_referrers(key) if isinstance(holder, dict) and key in holder] == []
+    assert key not in repr(keys).encode()
+
+
+def test_a_hundred_thousand_keys_are_one_lookup() -> None:
+    many = Consumer(
+        "many",
+        credentials=tuple(
+            ApiKeyCredential(f"k{n}", hashlib.sha256(b"%d" % n).digest()) for n in range(100_000)
+        ),
+    )
+    keys = build_verifier((many,), ready((many,)))
+    assert len(keys) == 100_000
+    call = call_with()
+    assert keys.verify(call, b"99999", b"x-api-key") is None
+    assert call.identity.credential == "k99999"

@@ -1,0 +1,116 @@
+"""Every recorded call becomes one line and is counted once, and one bad call harms no other."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from faregate.records.families import SERIES_MAX
+from faregate.records.metrics import Deltas
+from faregate.records.recorder import Recorder
+from faregate.records.writer import LogWriter
+from tests.records.calls import make_call
+
+
+def counts(recorder: Recorder) -> dict[tuple[str, ...], int]:
+    deltas = Deltas()
+    recorder.drain(deltas)
+    return {(count.name.removeprefix("faregate_"), *count.labels): count.value for count in deltas.take()[0]}
+
+
+def test_record_and_flush_write_one_line_a_call_in_order(tmp_path: Path) -> None:
+    recorder = Recorder(LogWriter(tmp_path / "access.jsonl"))
+    for index in range(300):
+        recorder.record(make_call(path=f"/v2/payments/{index}"))
+    assert len(recorder.pending) == 300
+    assert recorder.flush() == 300
+    assert not recorder.pending
+    recorder.record(make_call(path="/v2/payments/300"))
+    assert recorder.close()
+    lines = (tmp_path / "access.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [f"/v2/payments/{index}" for index in range(301)]
+
+
+def test_calls_are_counted_by_route_status_class_and_outcome() -> None:
+    recorder = Recorder(None)
+    for call in (
+        make_call(),
+        make_call(status=200),
+        make_call(
+            status=429,
+            outcome="refused",
+            refusal="rate_limited",
+            parameter="plan.standard.100/second",
+            attempts=0,
+        ),
+        make_call(status=404, outcome="refused", refusal="no_route", parameter="x", route=None, attempts=0),
+        make_call(status=0, outcome="client_gone", target_name="b"),
+    ):
+        recorder.record(call)
+    route = ("payments", "v2", "POST /payments")
+    assert counts(recorder) == {
+        ("calls_total", *route, "2xx", "answered"): 2,
+        ("calls_total", *route, "4xx", "refused"): 1,
+        ("calls_total", *route, "none", "client_gone"): 1,
+        ("calls_total", "", "", "", "4xx", "refused"): 1,
+        ("target_calls_total", "payments", "127.0.0.1:9001"): 2,
+        ("target_calls_total", "payments", "b"): 1,
+        ("refusals_total", "rate_limited"): 1,
+        ("refusals_total", "no_route"): 1,
+        ("limit_refusals_total", "plan.standard.100/second"): 1,
+        ("bytes_total", "request"): 5 * 312,
+        ("bytes_total", "response"): 5 * 204,
+        ("log_lines_total",): 5,
+    }
+    assert counts(recorder) == {}, "a drain starts again from zero"
+
+
+def test_durations_fall_into_their_buckets() -> None:
+    recorder = Recorder(None)
+    recorder.record(make_call(duration=0.0005, upstream_duration=0.00049))  # at a bound: within
+    recorder.record(make_call(duration=100.0, upstream_duration=99.0))
+    recorder.record(make_call(duration=0.002, attempts=0, upstream_duration=0.0))
+    deltas = Deltas()
+    recorder.drain(deltas)
+    seen = {one.name.removeprefix("faregate_"): one for one in deltas.take()[1]}
+    duration, upstream, gateway = (seen[f"{x}_duration_seconds"] for x in ("call", "upstream", "gateway"))
+    assert [index for index, count in enumerate(duration.counts) if count] == [0, 2, 16]
+    assert duration.sum_us == 100_002_500
+    assert sum(upstream.counts) == 2, "a call that was not sent has no upstream time"
+    assert gateway.counts[0] == 1
+    assert gateway.sum_us == duration.sum_us - upstream.sum_us
+
+
+def test_a_call_that_cannot_be_rendered_takes_no_other_with_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recorder = Recorder(LogWriter(tmp_path / "access.jsonl"))
+    for call in (make_call(path="/a"), make_call(path=object()), make_call(path="/b")):
+        recorder.record(call)
+    recorder.flush()
+    assert counts(recorder)["log_lines_lost_total",] == 1
+    assert recorder.close()
+    lines = (tmp_path / "access.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["/a", "/b"]
+    assert "could not be logged" in capfd.readouterr().err
+
+
+def test_lost_lines_are_counted_once(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "access.jsonl", queue_bytes_max=1)
+    recorder = Recorder(writer)
+    recorder.record(make_call())
+    assert counts(recorder)["log_lines_lost_total",] == 1
+    assert ("log_lines_lost_total",) not in counts(recorder)
+    assert recorder.close()
+
+
+def test_series_beyond_the_ceiling_are_folded_and_counted() -> None:
+    deltas = Deltas()
+    for index in range(SERIES_MAX + 10):
+        deltas.count("faregate_limit_refusals_total", (f"limit {index}",), 1)
+    deltas.count("faregate_limit_refusals_total", ("limit 0",), 1)
+    taken = {(count.name, count.labels): count.value for count in deltas.take()[0]}
+    assert taken["faregate_limit_refusals_total", ("other",)] == 10
+    assert taken["faregate_limit_refusals_total", ("limit 0",)] == 2
+    assert taken["faregate_series_folded_total", ("faregate_limit_refusals_total",)] == 10
+    assert len(taken) == SERIES_MAX + 2

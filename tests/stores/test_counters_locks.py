@@ -1,0 +1,91 @@
+"""Locks exclude, end with their holder, and are never waited for without end."""
+
+import pytest
+
+from faregate.stores.counters import Counters
+from faregate.stores.counters_head import CountersError
+from tests.stores import table
+
+
+def test_one_partition_is_held_by_one_worker_at_a_time(path):
+    one, two = table.join(path, 0, 2), table.join(path, 1, 2)
+    assert one.locks.lock(3, 7) == 7
+    assert two.locks.lock(3, 7) == -1
+    assert two.locks.lock(4, 7) == 7, "another partition is free"
+    one.locks.unlock(3)
+    assert two.locks.lock(3, 7) == 7
+    one.close()
+    two.close()
+
+
+def test_a_lock_ends_with_its_holder(path):
+    one, two = table.join(path, 0, 2), table.join(path, 1, 2)
+    assert one.locks.lock(3, 7) == 7
+    one.close()
+    assert two.locks.lock(3, 7) == 7
+    two.close()
+
+
+def test_a_wait_lasts_about_50_ms_and_the_next_one_does_not_wait(path):
+    pauses = []
+    one = table.join(path, 0, 2)
+    two = Counters.open(path, 1, 2, clock=table.HeldClock(), pause=pauses.append)
+    one.locks.lock(3, 7)
+    assert two.locks.lock(3, 7) == -1
+    assert 0.04 < sum(pauses) < 0.06
+    pauses.clear()
+    assert two.locks.lock(3, 7) == -1
+    assert not pauses, "a stopped holder stops this worker once, not at every call"
+    assert two.stats.timeouts == 2
+    one.locks.unlock(3)
+    assert two.locks.lock(3, 7) == 7
+    two.locks.unlock(3)
+    one.locks.lock(3, 7)
+    assert two.locks.lock(3, 7) == -1
+    assert pauses, "patient again after a success"
+    one.close()
+    two.close()
+
+
+def test_after_a_wait_the_time_is_read_anew(path):
+    clock = table.HeldClock(500)
+    one = table.join(path, 0, 2)
+
+    def release_meanwhile(seconds):
+        one.locks.unlock(3)
+        clock.now = 900
+
+    two = Counters.open(path, 1, 2, clock=clock, pause=release_meanwhile)
+    one.locks.lock(3, 7)
+    assert two.locks.lock(3, 400) == 900
+    assert (two.stats.waits, two.stats.timeouts) == (1, 0)
+    one.close()
+    two.close()
+
+
+def test_one_worker_alone_takes_no_lock(path):
+    alone = table.join(path, 0, 1)
+    other = table.join(path, 1, 2)
+    assert alone.locks.lock(3, 7) == 7
+    assert other.locks.lock(3, 7) == 7
+    alone.close()
+    other.close()
+
+
+def test_an_index_has_one_living_worker(path):
+    one = table.join(path, 0, 2)
+    with pytest.raises(CountersError, match="held by a living process"):
+        table.join(path, 0, 2)
+    one.close()
+    table.join(path, 0, 2).close()
+
+
+@pytest.mark.parametrize("index", [-1, 64])
+def test_an_index_outside_the_cells_is_refused(path, index):
+    with pytest.raises(CountersError, match="expected 0 to 63"):
+        table.join(path, index, 2)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CountersError, match=r"absent\.bin"):
+        Counters.open(tmp_path / "absent.bin", 0, 1)
