@@ -11,7 +11,8 @@ def command(
 ) -> None:
     """Run the gateway on this machine: supervisor, workers, manager.
 
-    SIGTERM finishes the calls in progress and stops, SIGINT (Ctrl-C) stops at once, SIGHUP reads the file again.
+    SIGTERM finishes the calls in progress and stops, SIGINT (Ctrl-C) stops at once, SIGHUP reads the file
+    again.
     """
     from faregate.gateway.supervisor import run
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from faregate.gateway.balance import Balancer, make_balancer
+from faregate.gateway.http1.request import FieldsMemory
 from faregate.gateway.outbound import Network
 from faregate.gateway.pool import Pool
 from faregate.gateway.router import Router
@@ -70,6 +71,7 @@ class Runtime:
         self.trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(text) for text in snapshot.gateway.trusted_proxies)
         self.router = router
         self.upstreams = upstreams
+        self.fields = FieldsMemory(self.limits.headers)
 
 
 def assemble(

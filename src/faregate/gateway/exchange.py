@@ -16,6 +16,7 @@ from faregate.gateway.body import CAPTURE_BYTES_MAX, RequestBody
 from faregate.gateway.http1.answers import CONTINUE, date_line, refusal_answer
 from faregate.gateway.http1.chunked import encode_chunk, encode_last
 from faregate.gateway.outbound import address_behind, continued_trace, hash_key, request_head
+from faregate.gateway.phases import CONNECTING, DECIDING, DONE, RELAYING, SENDING, WAITING
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.ids import accepts_request_id
 from faregate.kernel.problems import Outcome, Refusal
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("faregate.gateway")
 
-DECIDING, CONNECTING, SENDING, WAITING, RELAYING, DONE = range(6)
 SKIPPED_BYTES_MAX: Final = 64 << 10
 """How much of a refused call's body is read and dropped so that the connection may go on."""
 STALLED_READER_S: Final = 30.0
@@ -50,78 +50,64 @@ _UNKNOWN: Final = Outcome.UNKNOWN.value
 class Exchange:
     """The state of one call between a caller's connection and an upstream's. Never reused.
 
-    ``now``: monotonic seconds of the event being handled. ``traceparent``: the field's value as sent upstream.
+    ``now``: monotonic seconds of the event being handled. ``traceparent``: the field's value as sent upstream. What most calls
+    never set stands at its class default.
     """
 
-    __slots__ = ("_chunked_answer", "_head_sent", "_keep_alive", "_sent_at", "_task", "_total_deadline", "_tried",
-                 "_upstream_connection", "_upstream_state", "body", "call", "client", "fields", "minor", "now", "phase", "plane",
-                 "runtime", "target", "traceparent", "upstream")
-
+    body: RequestBody | None = None
     fields: "Fields"
     minor: bytes
+    phase: int = DECIDING
     target: bytes
     traceparent: bytes
     upstream: "ReadyUpstream"
+    _chunked_answer: bool = False
+    _head_sent: bool = False
+    _keep_alive: bool = False
+    _sent_at: float
+    _task: asyncio.Task[None] | None = None
+    _total_deadline: float
+    _tried: "tuple[TargetState, ...]" = ()
+    _upstream_connection: "UpstreamConnection | None" = None
+    _upstream_state: "TargetState | None" = None
 
-    def __init__(self, client: "ClientConnection", plane: "Plane", runtime: "Runtime", call: Call) -> None:
+    def __init__(self, client: "ClientConnection", plane: "Plane", now: float) -> None:
         self.client = client
         self.plane = plane
-        self.runtime = runtime
-        self.call = call
-        self.now = call.now
-        self.phase = DECIDING
-        self.body: RequestBody | None = None
-        self._head_sent = False
-        self._keep_alive = False
-        self._upstream_connection: UpstreamConnection | None = None
-        self._upstream_state: TargetState | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._tried: tuple[TargetState, ...] = ()
+        self.now = now
+        self.runtime = runtime = plane.runtime
+        self.call = call = Call(now, now + plane.wall_offset)
+        call.revision = runtime.revision
         plane.in_flight += 1
 
     # the request
 
-    def begin(self, line: tuple[bytes, bytes, bytes, bytes], fields: "Fields", rest: bytes) -> bytes:
-        """Starts with a parsed head (method, target, path, minor version; fields) and the bytes behind it; returns those
-        that belong to the next request."""
-        self.fields = fields
-        call = self.call
-        client = self.client
-        plane = self.plane
-        call.method, self.target, path, self.minor = line
-        call.path = path.decode("ascii")
-        call.authorization = fields.authorization
-        if fields.request_id is None:
-            call.request_id = plane.ids.request_id(call.wall)
-        else:
-            call.request_id = fields.request_id if accepts_request_id(fields.request_id) else plane.ids.request_id(call.wall)
-        if fields.traceparent is None:
-            ids = plane.ids.trace_and_span()
-            call.trace_id = ids[:32]
-            self.traceparent = b"00-%b-%b-01" % (ids[:32], ids[32:])
-        else:
-            call.trace_id, self.traceparent = continued_trace(fields.traceparent, plane.ids)
-        if client.trusted:
-            call.client_ip = address_behind(fields.forwarded_for, client.peer_ip, self.runtime.trusted)
-        else:
-            call.client_ip = client.peer_ip
-        if fields.api_key is not None:
-            call.api_key = fields.api_key
-        self._keep_alive = self.minor == b"1" and not fields.close
-        endpoint = self.runtime.router.find(path)
-        if endpoint is None:
-            return self._refuse_early(Refusal("no_route", reason="no_route"), rest)
-        route = endpoint.methods.get(call.method)
+    def begin(self, method: bytes, target: bytes, path: bytes, minor: bytes, fields: "Fields") -> None:
+        """Starts with a parsed head; ``path`` is normalised. A body, if any, comes by ``begin_with_body``."""
+        route = self._route(method, target, path, minor, fields)
         if route is None:
-            return self._refuse_early(Refusal("method_not_allowed", reason="method_not_allowed",
-                                              headers=b"Allow: %b\r\n" % endpoint.allow), rest)
-        call.route = route
-        if fields.framed:
-            if fields.content_length > route.body_bytes:
-                return self._refuse_early(Refusal("body_too_large", reason="content_length"), rest)
-            rest = self._start_body(fields, route, rest)
-            if self.phase == DONE:
-                return rest
+            return
+        call = self.call
+        for step in route.steps:
+            verdict = step(call)
+            if verdict is not None:
+                self._not_passed(verdict, route, step)
+                return
+        self._go(route)
+
+    def begin_with_body(self, method: bytes, target: bytes, path: bytes, minor: bytes, fields: "Fields", rest: bytes) -> bytes:  # noqa: PLR0913 - a head's parts
+        """The same for a request with a body, which may begin in ``rest``; returns what belongs to the next request."""
+        route = self._route(method, target, path, minor, fields, rest)
+        if route is None:
+            return rest
+        if fields.content_length > route.body_bytes:
+            self._announce_unread(rest)
+            self.refuse(Refusal("body_too_large", reason="content_length"))
+            return rest
+        rest = self._start_body(fields, route, rest)
+        if self.phase == DONE:
+            return rest
+        call = self.call
         for step in route.steps:
             verdict = step(call)
             if verdict is not None:
@@ -129,6 +115,43 @@ class Exchange:
                 return rest
         self._go(route)
         return rest
+
+    def _route(self, method: bytes, target: bytes, path: bytes, minor: bytes, fields: "Fields", rest: bytes = b"") -> ReadyRoute | None:  # noqa: PLR0913 - a head's parts
+        """Takes the head's facts and finds the route; None when the call was refused for want of one."""
+        self.fields = fields
+        self.target = target
+        self.minor = minor
+        call = self.call
+        client = self.client
+        ids = self.plane.ids
+        call.method = method
+        call.path = path.decode("ascii")
+        call.authorization = fields.authorization
+        if fields.api_key is not None:
+            call.api_key = fields.api_key
+        own_id = fields.request_id
+        call.request_id = own_id if own_id is not None and accepts_request_id(own_id) else ids.request_id(call.wall)
+        if fields.traceparent is None:
+            made = ids.trace_and_span()
+            call.trace_id = made[:32]
+            self.traceparent = b"00-%b-%b-01" % (made[:32], made[32:])
+        else:
+            call.trace_id, self.traceparent = continued_trace(fields.traceparent, ids)
+        call.client_ip = client.peer_ip
+        if client.trusted:
+            call.client_ip = address_behind(fields.forwarded_for, client.peer_ip, self.runtime.trusted)
+        if minor == b"1" and not fields.close:
+            self._keep_alive = True
+        endpoint = self.runtime.router.find(path)
+        if endpoint is None:
+            self._announce_unread(rest)
+            self.refuse(Refusal("no_route", reason="no_route"))
+            return None
+        call.route = route = endpoint.methods.get(method)
+        if route is None:
+            self._announce_unread(rest)
+            self.refuse(Refusal("method_not_allowed", reason="method_not_allowed", headers=b"Allow: %b\r\n" % endpoint.allow))
+        return route
 
     @property
     def wants_body(self) -> bool:
@@ -227,6 +250,20 @@ class Exchange:
         if body is not None and body.expect and body.left:
             body.expect = False
             self.client.write(CONTINUE)
+        if upstream.hash_on:
+            self._dispatch(upstream)
+            return
+        target = upstream.balancer.pick(self.now, b"", ())
+        if target is not None:
+            connection = target.pool.take(self.now)
+            if connection is not None:  # the common case: a connection is at hand
+                call = self.call
+                self._upstream_state = target
+                call.target_name = target.name
+                call.attempts = 1
+                self._send(connection)
+                return
+            upstream.balancer.released(target)
         self._dispatch(upstream)
 
     def _dispatch(self, upstream: "ReadyUpstream") -> None:
@@ -305,24 +342,29 @@ class Exchange:
         if self.call.reason:
             self.call.reason = ""  # of an earlier target
         self._upstream_connection = connection
-        connection.lend(self)
+        connection.exchange = self
         body = self.body
         data = request_head(self) if body is None else b"".join((request_head(self), *body.release()))
-        self._sent_at = now = self.now = self.plane.monotonic()  # what came before is our own share
+        plane = self.plane
+        self._sent_at = self.now = now = plane.monotonic()  # what came before is our own share
         transport.write(data)
+        client = self.client
         if body is None or body.left == 0:
-            self._request_complete(now)
-            return
-        self.phase = SENDING
-        self.client.resume_reading()
-        self.client.arm(min(body.started_at + self.runtime.limits.body_timeout, self._total_deadline), now)
+            self.phase = WAITING
+            client.deadline = deadline = now + self.upstream.first_byte_timeout
+        else:
+            self.phase = SENDING
+            client.resume_reading()
+            client.deadline = deadline = body.started_at + self.runtime.limits.body_timeout
+        if deadline > self._total_deadline:
+            client.deadline = deadline = self._total_deadline
+        if deadline < client.wheel_at:
+            plane.wheel.watch(client, now)
 
     def _request_complete(self, now: float) -> None:
+        """The last of the body has been handed on."""
         self.phase = WAITING
-        client = self.client
-        client.deadline = deadline = min(now + self.upstream.first_byte_timeout, self._total_deadline)
-        if deadline < client.wheel_at:
-            self.plane.wheel.watch(client, now)
+        self.client.arm(min(now + self.upstream.first_byte_timeout, self._total_deadline), now)
 
     def client_full(self) -> None:
         if self._upstream_connection is not None:
@@ -349,16 +391,37 @@ class Exchange:
             self.client.write(head.passed + b"\r\n")
 
     def answer_whole(self, head: "ResponseHead", body: bytes) -> None:
-        """An answer that came in one piece, the common case: one write."""
+        """An answer that came in one piece, the common case: one write, and the call ends."""
         self._upstream_connection = None
-        self._first_byte(head)
         call = self.call
+        plane = self.plane
+        client = self.client
+        route: ReadyRoute = call.route  # type: ignore[assignment] - set before any step ran
+        now = self.now
+        sent_at = self._sent_at
+        status = head.status
+        target = self._upstream_state
+        if target is not None:
+            self._upstream_state = None
+            self.upstream.balancer.finished(target, now, now - sent_at, status in _FAILURE_STATUS)
+        call.status = status
         call.response_bytes = len(body)
-        if call.route.data.log_response_body:  # type: ignore[union-attr] - set before any step ran
+        if route.logs_answer:
             call.response_body = body[:CAPTURE_BYTES_MAX]
             call.response_content_type = head.content_type
-        self.client.write(self._answer_head(head, b"") + body)
-        self._answered()
+        transport = client.transport
+        if transport is None:
+            outcome = _CLIENT_GONE
+        else:
+            outcome = _ANSWERED
+            if head.common and self._keep_alive and self.body is None and not plane.draining:
+                transport.write(b"%b%b%bVia: %b\r\nX-Request-Id: %b\r\n\r\n%b" % (
+                    head.passed, call.limit_headers or head.limit_lines, route.answer_headers, plane.via, call.request_id, body))
+            else:
+                transport.write(self._answer_head(head, b"") + body)
+        call.upstream_duration = now - sent_at
+        self.now = plane.monotonic()  # what came since the last byte is our own share
+        self._finish(outcome)
 
     def answer_head(self, head: "ResponseHead", *, sized: bool) -> None:
         """The head of an answer whose body follows; ``sized`` by Content-Length, or its end is not known yet."""
@@ -371,7 +434,7 @@ class Exchange:
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 self._keep_alive = False  # no chunks to a 1.0 caller: the body ends with the connection (W11)
-        if self.call.route.data.log_response_body:  # type: ignore[union-attr] - set before any step ran
+        if self.call.route.logs_answer:  # type: ignore[union-attr] - set before any step ran
             self.call.response_body = b""
             self.call.response_content_type = head.content_type
         lines = self._answer_head(head, framing)
@@ -547,23 +610,14 @@ class Exchange:
         refusal.close = True
         self.refuse(refusal)
 
-    def _refuse_early(self, refusal: Refusal, rest: bytes) -> bytes:
-        """A refusal before the body was looked at: a small sized rest of it is skipped, otherwise the connection ends."""
+    def _announce_unread(self, rest: bytes) -> None:
+        """The call is about to be refused before its body was looked at: what comes of it, ``rest`` first, is to be skipped."""
         fields = self.fields
         if fields.framed:
-            self.body = body = RequestBody(fields, 0, (0, 0), capture=False, now=self.now)
-            body.drop()
-            if fields.chunked:
-                refusal.close = True
-                rest = b""
-            else:
-                if rest:
-                    body.expect = False
-                taken = min(body.left, len(rest))
-                body.left -= taken
-                rest = rest[taken:]
-        self.refuse(refusal)
-        return rest
+            self.body = RequestBody(fields, 0, (0, 0), capture=False, now=self.now)
+            self.body.drop()
+            if rest:
+                self.body.expect = False
 
     def _finish(self, outcome: str) -> None:
         call = self.call
@@ -573,18 +627,19 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        if call.release is not None:
-            call.release()
+        release = call.release
+        if release is not None:
+            release()
         now = self.now
         call.outcome = outcome
         call.duration = now - call.now + call.waited
         body = self.body
         left = 0
         if body is not None:
-            left = max(0, body.left)
+            left = body.left if body.left > 0 else 0
             call.request_bytes = body.received_bytes
             if body.captured is not None:
                 call.request_body = bytes(body.captured)
                 call.request_content_type = self.fields.content_type
         plane.record(call)
-        self.client.exchange_done(keep_alive=self._keep_alive, skip=left, now=now)
+        self.client.exchange_done(self._keep_alive, left, now)

@@ -9,17 +9,17 @@ import ipaddress
 from typing import TYPE_CHECKING, Final, cast
 
 from faregate.gateway.exchange import Exchange
-from faregate.gateway.http1.request import LINE_BYTES_MAX, REQUEST_LINE, TARGET_BYTES_MAX, Fields, check_framing, parse_fields, parse_line
+from faregate.gateway.http1.request import LINE_BYTES_MAX, REQUEST_LINE, TARGET_BYTES_MAX, Fields, check_framing, parse_line
 from faregate.gateway.http1.paths import normalise
 from faregate.gateway.http1.targets import METHODS
 from faregate.gateway.outbound import is_trusted
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.problems import Refusal
-from faregate.snapshot.call import Call
 
 if TYPE_CHECKING:
     from faregate.gateway.plane import Plane
 
+_request_line: Final = REQUEST_LINE.match
 PIPELINED_BYTES_MAX: Final = 64 << 10
 """Bytes of later requests held while one is in progress; beyond it reading pauses."""
 FIELDS_KEPT_BYTES_MAX: Final = 4 << 10
@@ -73,35 +73,34 @@ class ClientConnection(asyncio.Protocol):
         self.arm(now + plane.runtime.limits.header_timeout, now)
 
     def data_received(self, data: bytes) -> None:
-        exchange = self.exchange
-        try:
-            if exchange is None:
-                if self._unusual:
-                    self._receive_unusual(data)
-                    return
-                match = REQUEST_LINE.match(data)
-                if match is not None:
-                    at = match.end()
-                    fields = self._fields
-                    if fields is not None and data.startswith(fields.raw, at) and at < TARGET_BYTES_MAX:
-                        # The same fields as last time: their facts stand.
-                        self._begin(match.groups(), fields, data[at + len(fields.raw):])
-                        return
-                end = data.find(b"\r\n\r\n")
-                if end > 0:
-                    self._parse(data, end + 4)
-                else:
-                    self._receive_partial(data)
-            elif exchange.wants_body:
-                rest = exchange.request_data(data, self.plane.monotonic())
-                if rest:
-                    self._keep(rest)
+        if self.exchange is not None or self._unusual:
+            self._receive_unusual(data)
+            return
+        match = _request_line(data)
+        if match is not None:
+            at = match.end()
+            fields = self._fields
+            if fields is not None and data.startswith(fields.raw, at):
+                end = at + len(fields.raw)  # the same fields as last time: their facts stand
             else:
-                self._keep(data)
-        except Exception as error:  # noqa: BLE001 - one call's failure ends that call only (http-rules.md section 8)
-            if self.exchange is None:
-                raise
-            self.exchange.internal_error(error)
+                end = data.find(b"\r\n\r\n", at - 2) + 4
+                self._fields = fields = self.plane.runtime.fields.known(data[at:end])
+            if fields is not None and at < TARGET_BYTES_MAX:
+                method, target, path, minor = match.groups()
+                if not (fields.framed or b"/." in path or b"//" in path):
+                    self.exchange = exchange = Exchange(self, self.plane, self.plane.monotonic())
+                    try:
+                        exchange.begin(method, target, path, minor, fields)
+                    except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
+                        exchange.internal_error(error)
+                    if end < len(data):
+                        self._keep(data[end:])
+                    return
+        end = data.find(b"\r\n\r\n") + 4
+        if end > 4:
+            self._parse(data, end)
+        else:
+            self._receive_partial(data)
 
     def eof_received(self) -> bool:
         """The caller has no more to say; a complete request is still answered (W08)."""
@@ -178,37 +177,54 @@ class ClientConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def forget(self) -> None:
+        """The limits have changed: fields are judged anew."""
+        self._fields = None
+
     def drain(self) -> None:
         """The worker is stopping: an idle connection ends now, a busy one with its answer."""
         if self.exchange is None and not self._partial:
             self._close_now()
 
-    def exchange_done(self, *, keep_alive: bool, skip: int, now: float) -> None:
+    def exchange_done(self, keep_alive: bool, skip: int, now: float) -> None:  # noqa: FBT001 - one caller, once a call
         """The call has ended; the next one may begin."""
         self.exchange = None
         if self.lost:
             self.deadline = NEVER
-        elif not keep_alive:
+            return
+        if not keep_alive:
             self._close_gently(now)
-        elif self._buffer or self._eof or skip or self._read_paused:
+            return
+        self.deadline = deadline = now + self.plane.runtime.limits.idle_timeout
+        if deadline < self.wheel_at:
+            self.plane.wheel.watch(self, now)
+        if self._buffer or self._eof or skip or self._read_paused:
             self._skip = skip
-            self._unusual = skip > 0 or self.write_paused
-            self.arm(now + self.plane.runtime.limits.idle_timeout, now)
+            self._unusual = True
             self.plane.loop.call_soon(self._go_on)
-        else:
-            self.arm(now + self.plane.runtime.limits.idle_timeout, now)
 
     # heads
 
     def _receive_unusual(self, data: bytes) -> None:
-        """A head in pieces, a body being skipped, or a connection that only lingers."""
+        """Bytes of a body, of later requests, of a head in pieces, to be skipped, or on a connection that only lingers."""
+        exchange = self.exchange
+        if exchange is not None:
+            if exchange.wants_body:
+                try:
+                    data = exchange.request_data(data, self.plane.monotonic())
+                except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
+                    exchange.internal_error(error)
+                    return
+            if data:
+                self._keep(data)
+            return
         if self._closing:
             self._linger_left -= len(data)
             if self._linger_left < 0:
                 self._close_now()
             return
-        if self.write_paused:
-            self._keep(data)  # who reads no answers asks nothing more
+        if self.write_paused or (self._buffer and not self._partial):
+            self._keep(data)  # who reads no answers asks nothing more; and held bytes come first
             return
         if self._skip:
             taken = min(self._skip, len(data))
@@ -246,64 +262,57 @@ class ClientConnection(asyncio.Protocol):
             self._refuse_head(Refusal("headers_too_large" if b"\n" in buffer[2:] else "target_too_long", reason="line_too_long"))
 
     def _parse(self, data: bytes, end: int) -> None:
-        """A head that is not the last one's twin; it ends at ``end``."""
+        """A head with a body behind it, with new fields, or out of the common; it ends at ``end``."""
         self._partial = self._unusual = False
         if data[:2] == b"\r\n":  # one empty line ahead of a request is passed over (F04)
             data = data[2:]
             end -= 2
-        runtime = self.plane.runtime
+        plane = self.plane
+        runtime = plane.runtime
         try:
             if end > runtime.limits.header_bytes:
                 raise Refusal("headers_too_large", reason="head_too_large")
-            line_end = data.find(b"\r\n") + 2
-            match = REQUEST_LINE.match(data)
-            line = match.groups() if match is not None else parse_line(data)[:4]
-            if line_end > TARGET_BYTES_MAX and len(line[1]) > TARGET_BYTES_MAX:
+            at = data.find(b"\r\n") + 2
+            match = _request_line(data)
+            method, target, path, minor = match.groups() if match is not None else parse_line(data)
+            if len(target) > TARGET_BYTES_MAX:
                 raise Refusal("target_too_long", reason="target_too_long")
-            fields = parse_fields(data[line_end:end], runtime.limits.headers)
-            if line[1][:1] != b"/":
-                line = parse_line(data, fields.host)[:4]
-            if fields.via and self.plane.via in fields.via:
+            fields = self._fields
+            if fields is None or len(fields.raw) != end - at or not data.startswith(fields.raw, at):
+                fields = runtime.fields.recall(data[at:end])
+                self._fields = fields if end <= FIELDS_KEPT_BYTES_MAX else None
+            if target[:1] != b"/":
+                method, target, path, minor = parse_line(data, fields.host)
+            path = normalise(path)
+            if fields.framed:
+                check_framing(fields, method, minor)
+            if fields.via and plane.via in fields.via:
                 raise Refusal("loop_detected", reason="own_name_in_via")
         except Refusal as refusal:
             self._refuse_head(refusal, data)
             return
-        self._fields = fields if end <= FIELDS_KEPT_BYTES_MAX else None
-        self._begin(line, fields, data[end:])
-
-    def _begin(self, line: tuple[bytes, ...], fields: Fields, rest: bytes) -> None:
-        """Starts the call of a parsed head; ``rest``: what came behind it."""
-        plane = self.plane
-        runtime = plane.runtime
-        now = plane.monotonic()
-        method, target, path, minor = line
-        if b"/." in path or b"//" in path or fields.framed:
-            try:
-                path = normalise(path)
-                if fields.framed:
-                    check_framing(fields, method, minor)
-            except Refusal as refusal:
-                self._refuse_head(refusal, method + b" ")
-                return
-        call = Call(now, now + plane.wall_offset)
-        call.revision = runtime.revision
-        self.exchange = exchange = Exchange(self, plane, runtime, call)
-        rest = exchange.begin((method, target, path, minor), fields, rest)
+        self.exchange = exchange = Exchange(self, plane, plane.monotonic())
+        rest = data[end:]
+        try:
+            if fields.framed:
+                rest = exchange.begin_with_body(method, target, path, minor, fields, rest)
+            else:
+                exchange.begin(method, target, path, minor, fields)
+        except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
+            exchange.internal_error(error)
+            return
         if rest:
             self._keep(rest)
 
     def _refuse_head(self, refusal: Refusal, begun: bytes = b"") -> None:
         """Refuses a head; ``begun``: its first bytes, to tell a HEAD, whose answer has no body (W10)."""
         plane = self.plane
-        now = plane.monotonic()
         self._partial = self._unusual = False
         self._buffer.clear()
-        call = Call(now, now + plane.wall_offset)
-        call.revision = plane.runtime.revision
+        self.exchange = exchange = Exchange(self, plane, plane.monotonic())
         method = begun[:8].partition(b" ")[0]
         if method in METHODS:
-            call.method = method
-        self.exchange = exchange = Exchange(self, plane, plane.runtime, call)
+            exchange.call.method = method
         exchange.refuse_head(refusal, self.peer_ip)
 
     def _keep(self, data: bytes) -> None:
@@ -311,6 +320,7 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         self._buffer += data
+        self._unusual = True
         if self.exchange is None and not self.write_paused:
             self.plane.loop.call_soon(self._go_on)
         elif len(self._buffer) > PIPELINED_BYTES_MAX:

@@ -16,16 +16,19 @@ Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 
 class Prepared:
-    """The parts of a request's head that depend only on its fields, the identity and the route: made once per change."""
+    """The parts of a request's head that depend only on its fields, the identity and the route: made once per change.
 
-    __slots__ = ("after", "before", "identity", "route", "via")
+    Kept with the fields, which several connections may share: nothing of a connection may enter here.
+    """
+
+    __slots__ = ("after", "before", "host", "identity", "route")
 
     def __init__(self, exchange: "Exchange", route: ReadyRoute, via: bytes) -> None:
-        fields, client = exchange.fields, exchange.client
+        fields = exchange.fields
         identity = exchange.call.identity
         self.identity = identity
         self.route = route
-        self.via = via
+        self.host = b"X-Forwarded-Host: %b\r\n" % fields.host
         self.before = fields.passed
         if fields.traceparent is not None and parse_traceparent(fields.traceparent) is None:
             # A broken traceparent takes its tracestate with it (W3C Trace Context section 4.3).
@@ -37,8 +40,6 @@ class Prepared:
             framing = b"Transfer-Encoding: chunked\r\n" if fields.chunked else b""
         self.after = b"".join((
             _credentials(fields, exchange.call.credential_used, forward=route.data.forward_credential),
-            forwarded_lines(fields, client) if client.trusted else client.forwarded_lines,
-            b"X-Forwarded-Host: %b\r\n" % (fields.forwarded_host if client.trusted and fields.forwarded_host else fields.host),
             identity.headers if identity is not None else b"",
             route.upstream_headers,
             b"Via: %b, %b\r\n" % (fields.via, via) if fields.via else b"Via: %b\r\n" % via,
@@ -55,8 +56,14 @@ def request_head(exchange: "Exchange") -> bytes:
     if not isinstance(prepared, Prepared) or prepared.identity is not call.identity or prepared.route is not call.route:
         assert call.route is not None
         prepared = fields.prepared = Prepared(exchange, call.route, exchange.plane.via)
-    return b"%b %b HTTP/1.1\r\n%bX-Request-Id: %b\r\ntraceparent: %b\r\n%b\r\n" % (
-        call.method, exchange.target, prepared.before, call.request_id, exchange.traceparent, prepared.after)
+    client = exchange.client
+    forwarded, host = client.forwarded_lines, prepared.host
+    if client.trusted:
+        forwarded = forwarded_lines(fields, client)
+        if fields.forwarded_host:
+            host = b"X-Forwarded-Host: %b\r\n" % fields.forwarded_host
+    return b"%b %b HTTP/1.1\r\n%bX-Request-Id: %b\r\ntraceparent: %b\r\n%b%b%b\r\n" % (
+        call.method, exchange.target, prepared.before, call.request_id, exchange.traceparent, forwarded, host, prepared.after)
 
 
 def continued_trace(traceparent: bytes, ids: IdSource) -> tuple[bytes, bytes]:

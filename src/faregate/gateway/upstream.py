@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Final, cast
 
 from faregate.gateway.http1.chunked import ChunkDecoder, ChunkError
+from faregate.gateway.phases import WAITING
 from faregate.gateway.http1.response import InvalidAnswer, ResponseHead, parse_response
 
 if TYPE_CHECKING:
@@ -121,12 +122,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     # what the exchange and the pool call
 
-    def lend(self, exchange: "Exchange") -> None:
-        """Gives the connection to ``exchange`` for one request."""
-        self.exchange = exchange
-        self._phase = _HEAD
-        self._interim = 0
-
     def has_ended(self) -> bool:
         """Whether the idle connection is readable, which can only mean its end or bytes nobody asked for."""
         if self.socket is None:
@@ -186,6 +181,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise InvalidAnswer("head_too_large")
             head = parse_response(data[:end], self._headers_max)
             if head.status >= 200:
+                self._interim = 0
                 self._last = head
                 self._take_answer(exchange, head, data, end)
                 return
@@ -201,7 +197,11 @@ class UpstreamConnection(asyncio.Protocol):
     def _take_answer(self, exchange: "Exchange", head: ResponseHead, data: bytes, end: int) -> None:
         """A final head; whole answers, the common case, in one go."""
         if len(data) - end == head.content_length and not head.bodiless and exchange.call.method != b"HEAD":
-            self._release(exchange, reusable=head.keep_alive)
+            if head.keep_alive and exchange.phase == WAITING and not self.read_paused and self.transport is not None:
+                self.exchange = None
+                self.pool.give_back(self, exchange.now)
+            else:
+                self._release(exchange, reusable=head.keep_alive)
             exchange.answer_whole(head, data[end:])
             return
         self._start_body(exchange, head, data[end:])

@@ -60,9 +60,9 @@ class Wheel:
         self._turned = max(self._turned, current)
         for index in due:
             for at, timed in self._slots.pop(index):
-                if timed.wheel_at != at or timed.deadline == NEVER:
-                    continue  # armed anew since, or closed
-                timed.wheel_at = NEVER
+                if timed.wheel_at != at:
+                    continue  # armed anew since
+                timed.wheel_at = NEVER  # also without a deadline: a later one must be watched again
                 if timed.deadline <= now:
                     timed.on_deadline(now)
                 if timed.wheel_at == NEVER and timed.deadline != NEVER:

@@ -1,9 +1,9 @@
 """The closed table of refusals (SPEC section 3).
 
-Every answer that the gateway gives in place of the upstream's is one row of ``PROBLEMS``. A code that is not here
-cannot be sent: ``Refusal`` looks its row up when it is built. What the caller reads (``title``, ``detail``) stands in the
-row and is the same for every cause, so that it helps an honest caller and tells an attacker nothing; the cause goes into
-``Refusal.reason``, which only the operator's log shows.
+Every answer that the gateway gives in place of the upstream's is one row of ``PROBLEMS``. A code that is not
+here cannot be sent: ``Refusal`` looks its row up when it is built. What the caller reads (``title``,
+``detail``) stands in the row and is the same for every cause, so that it helps an honest caller and tells an
+attacker nothing; the cause goes into ``Refusal.reason``, which only the operator's log shows.
 """
 
 from dataclasses import dataclass, field
@@ -40,7 +40,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One row of the table: ``code`` is stable, ``status`` an HTTP status, ``title`` and ``detail`` public text."""
+    """One row of the table: ``code`` is stable, ``status`` an HTTP status, ``title`` and ``detail`` public
+    text.
+    """
 
     code: str
     status: int
@@ -60,6 +62,8 @@ class Problem:
 _C, _G, _U = Fault.CALLER, Fault.GATEWAY, Fault.UPSTREAM
 _NEVER, _SAME, _AFTER, _QUERY = Retry.NEVER, Retry.SAME_REQUEST, Retry.AFTER, Retry.AFTER_QUERY
 
+# One row of the table is two lines, which the formatter would make eight.
+# fmt: off
 _ROWS: Final = (
     Problem("malformed_request", 400, _C, _NEVER, "Malformed request",
             "The request is not well-formed HTTP, or could be read in more than one way.", close=True),
@@ -106,7 +110,8 @@ _ROWS: Final = (
     Problem("upstream_unreachable", 502, _U, _SAME, "Upstream unreachable",
             "The service could not be reached; the call was not sent.", Outcome.NOT_SENT),
     Problem("upstream_invalid_response", 502, _U, _QUERY, "Invalid answer from upstream",
-            "The call was sent, but the service gave no valid answer; whether it acted is not known.", Outcome.UNKNOWN),
+            "The call was sent, but the service gave no valid answer; whether it acted is not known.",
+            Outcome.UNKNOWN),
     Problem("no_healthy_target", 503, _U, _AFTER, "No healthy target",
             "No server of this service is healthy; the call was not sent.", Outcome.NOT_SENT),
     Problem("overloaded", 503, _G, _AFTER, "Overloaded",
@@ -116,18 +121,20 @@ _ROWS: Final = (
     Problem("upstream_timeout", 504, _U, _QUERY, "Upstream timeout",
             "The call was sent, but no answer came in time; whether it acted is not known.", Outcome.UNKNOWN),
 )
+# fmt: on
 
 PROBLEMS: Final[dict[str, Problem]] = {row.code: row for row in _ROWS}
 
 
 @dataclass(slots=True)
 class Refusal(Exception):  # noqa: N818 - the field's word (SPEC section 1)
-    """A decision not to pass a call on, or to give up on it: a row of the table plus what is particular to the call.
+    """A decision not to pass a call on, or to give up on it: a row of the table plus what is particular to
+    the call.
 
-    ``code``: a key of ``PROBLEMS`` (``KeyError`` otherwise). ``reason``: for the operator's log only, lower_snake_case
-    words, never a secret nor raw bytes of the request. ``parameter``: the limit, header or field concerned, from
-    configuration, shown to the caller. ``retry_after``: whole seconds >= 1. ``headers``: extra header lines, each
-    ended by CRLF, already encoded.
+    ``code``: a key of ``PROBLEMS`` (``KeyError`` otherwise). ``reason``: for the operator's log only,
+    lower_snake_case words, never a secret nor raw bytes of the request. ``parameter``: the limit, header or
+    field concerned, from configuration, shown to the caller. ``retry_after``: whole seconds >= 1.
+    ``headers``: extra header lines, each ended by CRLF, already encoded.
     """
 
     code: str

@@ -18,7 +18,7 @@ COUNT_MAX: Final = 1_000_000_000
 class Rate(NamedTuple):
     """``count`` per ``period_ms``; ``period_ms`` 0 is a calendar month; ``burst`` 0 is a sliding window."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # SPEC's word; nobody counts a rate's members
     period_ms: int
     burst: int = 0
 

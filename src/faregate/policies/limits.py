@@ -13,10 +13,10 @@ from math import ceil
 from typing import Final
 
 from faregate.kernel.problems import Refusal
-from faregate.policies.concurrency.step import Concurrency
+from faregate.policies.concurrency.step import Concurrency, Place
 from faregate.policies.limit_headers import Shown, ShownSet
 from faregate.policies.quota.step import Calendar, Quota
-from faregate.policies.rate_limit.step import Bucket, Window
+from faregate.policies.rate_limit.step import BUSY, NEWEST, TOTAL, Bucket, Window
 from faregate.snapshot import data
 from faregate.snapshot.call import Call, ReadyConsumer, Step
 from faregate.stores.counters import Counters, Owner
@@ -119,7 +119,19 @@ class LimitStep:
 class Ready:
     """The counters of one caller under one set of limits, and how to decide by them."""
 
-    __slots__ = ("_counters", "_partition", "_places", "_plan", "_rated", "_shown", "counted")
+    __slots__ = (
+        "_cells",
+        "_counters",
+        "_locks",
+        "_partition",
+        "_places",
+        "_plan",
+        "_rated",
+        "_shown",
+        "_windows",
+        "_words",
+        "counted",
+    )
 
     def __init__(  # noqa: PLR0913 - made in one place
         self,
@@ -132,8 +144,13 @@ class Ready:
         plan: str | None,
     ) -> None:
         self._counters = counters
+        self._locks = counters.locks
+        self._words = counters.words
+        self._cells = counters.cells
         self._partition = partition
         self._rated = rated
+        windows = tuple(counter for counter in rated if isinstance(counter, Window))
+        self._windows = windows if windows and len(windows) == len(rated) else ()
         self._shown = shown
         self._places = places
         self._plan = plan
@@ -141,14 +158,18 @@ class Ready:
 
     def decide(self, call: Call) -> Refusal | None:
         """All limits are checked, then all counted. Sets ``call.limit_headers`` and ``call.release``."""
-        locks = self._counters.locks
-        now = locks.lock(self._partition, int(call.now * 1e9))
-        if now < 0:
-            return Refusal("store_unavailable", reason="counters_locked", retry_after=1)
+        locks = self._locks
+        now = int(call.now * 1e9)
+        if locks.shared:
+            now = locks.lock(self._partition, now)
+            if now < 0:
+                return Refusal("store_unavailable", reason="counters_locked", retry_after=1)
         wall = call.wall
         longest = index = 0
         blocking = -1
         try:
+            if self._windows and self._take_windows(call, now):
+                return None
             for counter in self.counted:
                 wait = counter.check(now, wall)
                 if wait > longest:
@@ -158,13 +179,54 @@ class Ready:
                 for counter in self.counted:
                     counter.take()
         finally:
-            locks.unlock(self._partition)
+            if locks.shared:
+                locks.unlock(self._partition)
         if blocking >= 0:
             return self._refuse(call, blocking, -(-longest // 1_000_000_000))
         if self._places is not None:
             call.release = self._places.place()
         self._show(call)
         return None
+
+    def _take_windows(self, call: Call, now: int) -> bool:
+        """The common case in one piece: windows, perhaps a place, and room in all of them. False: nothing was taken.
+
+        What ``Window.check``, ``take`` and ``Concurrency`` do, without their calls: a third of the cost.
+        """
+        words, cells = self._words, self._cells
+        least = 2.0
+        tightest: Window | None = None
+        for window in self._windows:
+            word = window.word
+            if words[word] != window.low:
+                return False
+            current = now // window.width
+            newest = words[word + NEWEST]
+            window.current = current if current == newest else window.advance(current, newest)
+            left = window.limit - words[word + TOTAL] - 1  # far below zero while the total is being changed
+            if left < 0:
+                return False
+            share = left * window.inverse
+            if share < least:
+                least, tightest, shown_left = share, window, left
+        places = self._places
+        if places is not None:
+            if words[places.word] != places.low or places.check(now, 0.0):
+                return False
+            place_cell = places.cell + places.index
+            cells[place_cell] += 1
+            call.release = Place(cells, place_cell)
+        for window in self._windows:
+            at = window.word + TOTAL
+            total = words[at]
+            words[at] = BUSY
+            cells[window.cell + (window.current & 127)] += 1
+            words[at] = total + 1
+        if tightest is not None:
+            shown = self._shown
+            shown_at = self._windows.index(tightest)
+            call.limit_headers = shown.render(shown_at, shown_left, shown.limits[shown_at].seconds)
+        return True
 
     def _show(self, call: Call) -> None:
         """The headers of a call that passed, by the limit of which the smallest share is left."""

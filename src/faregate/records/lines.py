@@ -39,6 +39,9 @@ _THOUSANDTHS: Final = tuple(f"{millisecond:03d}Z" for millisecond in range(1000)
 _NUMBERS: Final = tuple(str(number) for number in range(10_000))
 """Formatting an integer is the dearest part of a quick line; most of its numbers stand here."""
 _NUMBERS_END: Final = len(_NUMBERS)
+_DURATION_BUCKET: Final = bytes(bisect_left(DURATION_BUCKETS_US, number) for number in range(_NUMBERS_END))
+_GATEWAY_BUCKET: Final = bytes(bisect_left(GATEWAY_BUCKETS_US, number) for number in range(_NUMBERS_END))
+"""Histogram bucket of each number of microseconds up to there."""
 _LIMIT_REFUSALS: Final = frozenset({"rate_limited", "quota_exhausted", "concurrency_exceeded"})
 
 
@@ -126,6 +129,7 @@ class LineRenderer:
         request_ids = _decoded([call.request_id for call in calls])
         trace_ids = _decoded([call.trace_id for call in calls])
         numbers, end = _NUMBERS, _NUMBERS_END
+        buckets, gateway_buckets = _DURATION_BUCKET, _GATEWAY_BUCKET
         request_bytes = response_bytes = 0
         revision, revision_field = -1, ""
         for call, request_id, trace_id in zip(calls, request_ids, trace_ids, strict=True):
@@ -137,24 +141,26 @@ class LineRenderer:
             ended = slot.ends.get((call.outcome, call.status)) or slot.new_end(call.outcome, call.status)
             ended.calls += 1
             duration_us = int(call.duration * 1e6)
-            slot.durations[bisect_left(DURATION_BUCKETS_US, duration_us)] += 1
-            slot.duration_us += duration_us
+            upstream_us = int(call.upstream_duration * 1e6)
+            gateway_us = duration_us - upstream_us
             attempts = call.attempts
-            if attempts:
+            if attempts and duration_us < end and gateway_us >= 0:
+                # Each below ``end``: text and bucket stand in tables.
+                slot.durations[buckets[duration_us]] += 1
+                slot.upstreams[buckets[upstream_us]] += 1
+                slot.gateways[gateway_buckets[gateway_us]] += 1
+                slot.duration_us += duration_us
+                slot.upstream_us += upstream_us
                 place = (call.upstream, call.target_name, attempts)
                 target = targets.get(place) or _new_target(targets, place)
                 target.calls += 1
-                upstream_us = int(call.upstream_duration * 1e6)
-                gateway_us = duration_us - upstream_us
-                slot.upstreams[bisect_left(DURATION_BUCKETS_US, upstream_us)] += 1
-                slot.upstream_us += upstream_us
                 sent = target.line_fields
-                upstream = f',"upstream_us":{numbers[upstream_us] if upstream_us < end else upstream_us}'
+                times = (
+                    f'"duration_us":{numbers[duration_us]},"upstream_us":{numbers[upstream_us]},'
+                    f'"gateway_us":{numbers[gateway_us]}'
+                )
             else:
-                gateway_us = duration_us
-                sent = self._member_kept("upstream", call.upstream) if call.upstream else ""
-                upstream = ""
-            slot.gateways[bisect_left(GATEWAY_BUCKETS_US, gateway_us)] += 1
+                sent, times = self._unusual_times(call, slot)
             asked, answered = call.request_bytes, call.response_bytes
             request_bytes += asked
             response_bytes += answered
@@ -175,15 +181,35 @@ class LineRenderer:
                 f'"request_id":"{request_id}","trace_id":"{trace_id}","client_ip":"{call.client_ip}",'
                 f'{consumer}{slot.line_fields}"method":"{method}","path":"{call.path}",'
                 f"{ended.line_fields}{refusal}{sent}"
-                f'"duration_us":{numbers[duration_us] if duration_us < end else duration_us}{upstream},'
-                f'"gateway_us":{numbers[gateway_us] if 0 <= gateway_us < end else gateway_us},'
-                f'"request_bytes":{numbers[asked] if asked < end else asked},'
+                f'{times},"request_bytes":{numbers[asked] if asked < end else asked},'
                 f'"response_bytes":{numbers[answered] if answered < end else answered},'
                 f"{call.tls and self._member_kept('tls', call.tls)}{revision_field}"
             )
         metrics.request_bytes += request_bytes
         metrics.response_bytes += response_bytes
         return lines
+
+    def _unusual_times(self, call: Call, slot: RouteSlot) -> tuple[str, str]:
+        """Counts a call that was not sent or took long; its target's members and its durations."""
+        duration_us = int(call.duration * 1e6)
+        slot.durations[bisect_left(DURATION_BUCKETS_US, duration_us)] += 1
+        slot.duration_us += duration_us
+        upstream_us = 0
+        sent = self._member_kept("upstream", call.upstream) if call.upstream else ""
+        upstream = ""
+        if call.attempts:
+            place = (call.upstream, call.target_name, call.attempts)
+            targets = self._metrics.targets
+            target = targets.get(place) or _new_target(targets, place)
+            target.calls += 1
+            sent = target.line_fields
+            upstream_us = int(call.upstream_duration * 1e6)
+            slot.upstreams[bisect_left(DURATION_BUCKETS_US, upstream_us)] += 1
+            slot.upstream_us += upstream_us
+            upstream = f',"upstream_us":{upstream_us}'
+        gateway_us = duration_us - upstream_us
+        slot.gateways[bisect_left(GATEWAY_BUCKETS_US, gateway_us)] += 1
+        return sent, f'"duration_us":{duration_us}{upstream},"gateway_us":{gateway_us}'
 
     def _careful(self, call: Call) -> str:
         """The same line with every text masked and escaped, and absent members left out."""

@@ -1,1 +1,3 @@
-"""The frozen form of a configuration: what a worker runs. Data, and the contract between steps and the gateway."""
+"""The frozen form of a configuration: what a worker runs. Data, and the contract between steps and the
+gateway.
+"""

@@ -1,9 +1,9 @@
 """One request on its way through, and what a step may say about it.
 
-The contract between the gateway, which owns sockets and time, and the policies, which decide. A step is called with
-the call and answers at once: None lets it pass, a ``Refusal`` ends it. Only a step that must wait (a key set to fetch)
-returns an awaitable of the same; the gateway then parks the call. Steps do no IO of their own and read no clock:
-``call.now`` and ``call.wall`` are this event's readings.
+The contract between the gateway, which owns sockets and time, and the policies, which decide. A step is
+called with the call and answers at once: None lets it pass, a ``Refusal`` ends it. Only a step that must wait
+(a key set to fetch) returns an awaitable of the same; the gateway then parks the call. Steps do no IO of
+their own and read no clock: ``call.now`` and ``call.wall`` are this event's readings.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ class ReadyConsumer:
 
     __slots__ = ("counters", "headers", "key", "name", "networks", "permissions", "plan", "suspended")
 
-    def __init__(  # noqa: PLR0913 - one value per declared property
+    def __init__(
         self,
         name: str,
         *,
@@ -44,7 +44,8 @@ class ReadyConsumer:
 
 
 class Identity:
-    """A proven caller: the consumer, the credential that proved it, and what that credential leaves of its grants.
+    """A proven caller: the consumer, the credential that proved it, and what that credential leaves of its
+    grants.
 
     ``permissions``: the consumer's, narrowed by the token's scope. ``headers``: the consumer's lines plus
     ``X-Credential-Id``, ready for the upstream.
@@ -52,76 +53,91 @@ class Identity:
 
     __slots__ = ("consumer", "credential", "headers", "log_fields", "permissions")
 
-    def __init__(self, consumer: ReadyConsumer, credential: str, permissions: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, consumer: ReadyConsumer, credential: str, permissions: frozenset[str] | None = None
+    ) -> None:
         self.consumer = consumer
         self.credential = credential
         self.permissions = consumer.permissions if permissions is None else permissions
         self.headers = consumer.headers + b"X-Credential-Id: %b\r\n" % credential.encode()
-        self.log_fields = ""    # its part of the log line, rendered by the recorder on first use
+        self.log_fields = ""  # its part of the log line, rendered by the recorder on first use
 
 
 class ReadyRoute:
-    """A route as workers run it. ``steps`` in the one written order; the rest is what the exchange needs per call.
+    """A route as workers run it. ``steps`` in the one written order; the rest is what the exchange needs per
+    call.
 
-    ``answer_headers``: lines added to every answer (Deprecation, Sunset, Link). ``upstream_headers``: lines added to
-    every request (X-Api-Version). ``log_fields``: the constant part of the log line, JSON without braces:
-    ``"api":"payments","version":"v2","route":"POST /payments"``.
+    ``answer_headers``: lines added to every answer (Deprecation, Sunset, Link). ``upstream_headers``: lines
+    added to every request (X-Api-Version). ``log_fields``: the constant part of the log line, JSON without
+    braces: ``"api":"payments","version":"v2","route":"POST /payments"``.
     """
 
-    __slots__ = ("answer_headers", "body_bytes", "data", "log_fields", "metric_labels", "steps", "upstream",
-                 "upstream_headers", "version")
+    __slots__ = (
+        "answer_headers",
+        "body_bytes",
+        "data",
+        "log_fields",
+        "logs_answer",
+        "metric_labels",
+        "steps",
+        "upstream",
+        "upstream_headers",
+        "version",
+    )
 
     def __init__(self, data: Route, version: Version, upstream: object) -> None:
         self.data = data
         self.version = version
         self.upstream = upstream
-        self.steps: "tuple[Step, ...]" = ()
+        self.steps: tuple[Step, ...] = ()
         self.answer_headers = b""
         self.upstream_headers = b""
         self.log_fields = ""
         self.metric_labels: tuple[str, str, str] = (data.api, version.name, data.label)
         self.body_bytes = data.body_bytes
+        self.logs_answer = bool(data.log_response_body)
 
 
 class Call:
-    """Everything learned about one request. Attributes not listed in ``__init__`` stand at their class default until set.
+    """Everything learned about one request. Attributes not listed in ``__init__`` stand at their class
+    default until set.
 
     Bytes are as received. ``now``/``duration``s are monotonic seconds, ``wall`` seconds since the epoch.
     """
 
     # who and what, set by the gateway before the steps run
-    client_ip: str = ""             # behind trusted proxies only; the peer's otherwise
+    client_ip: str = ""  # behind trusted proxies only; the peer's otherwise
     method: bytes = b""
-    path: str = ""                  # the one normalised path (http-rules.md section 2.1)
+    path: str = ""  # the one normalised path (http-rules.md section 2.1)
     request_id: bytes = b""
     trace_id: bytes = b""
     authorization: bytes | None = None
-    api_key: bytes | None = None    # X-API-Key
+    api_key: bytes | None = None  # X-API-Key
     route: ReadyRoute | None = None
     revision: int = 0
     tls: str = ""
 
     # learned by steps
     identity: Identity | None = None
-    limit_headers: bytes = b""      # RateLimit lines for the answer, passed or refused
-    release: Callable[[], None] | None = None   # frees a concurrency place; the gateway calls it exactly once at the end
-    credential_used: bytes = b""    # lower-case name of the header that carried the accepted credential
+    limit_headers: bytes = b""  # RateLimit lines for the answer, passed or refused
+    release: Callable[[], None] | None = None  # frees a concurrency place; called exactly once, at the end
+    credential_used: bytes = b""  # lower-case name of the header that carried the accepted credential
 
     # learned on the way, for the record
     status: int = 0
     outcome: str = ""
-    refusal: str = ""               # code
+    refusal: str = ""  # code
     reason: str = ""
-    parameter: str = ""             # what the refusal concerns: the limit, header or field by its configured name
+    parameter: str = ""  # what the refusal concerns: the limit, header or field by its configured name
     upstream: str = ""
     target_name: str = ""
     attempts: int = 0
-    waited: float = 0.0             # seconds by which ``now`` and ``wall`` lie after the call's start
+    waited: float = 0.0  # seconds by which ``now`` and ``wall`` lie after the call's start
     duration: float = 0.0
     upstream_duration: float = 0.0  # first byte sent to last byte received
-    request_bytes: int = 0          # body bytes
+    request_bytes: int = 0  # body bytes
     response_bytes: int = 0
-    request_body: bytes | None = None       # captured for the log, cut at the capture cap
+    request_body: bytes | None = None  # captured for the log, cut at the capture cap
     response_body: bytes | None = None
     request_content_type: bytes = b""
     response_content_type: bytes = b""

@@ -1,8 +1,9 @@
 """The compiled configuration as plain data: names resolved, defaults filled in, every error already reported.
 
-``compile`` makes it, a file carries it (MessagePack, mode 0600: it may hold an issuer's shared secret), each worker
-reads it and assembles its ready steps from it. Nothing here knows where the text stood or how it was spelt.
-Times are seconds as float, sizes bytes, unless a name says otherwise. Every name is text as written by the operator.
+``compile`` makes it, a file carries it (MessagePack, mode 0600: it may hold an issuer's shared secret), each
+worker reads it and assembles its ready steps from it. Nothing here knows where the text stood or how it was
+spelt. Times are seconds as float, sizes bytes, unless a name says otherwise. Every name is text as written by
+the operator.
 """
 
 from typing import Final
@@ -36,7 +37,9 @@ class GatewayLimits(Frozen, frozen=True):
 
 
 class Gateway(Frozen, frozen=True):
-    """What the processes themselves need. ``workers`` 0 means one per usable core; ``manager`` None means none."""
+    """What the processes themselves need. ``workers`` 0 means one per usable core; ``manager`` None means
+    none.
+    """
 
     listen: tuple[Listener, ...]
     manager: Listener | None
@@ -65,12 +68,14 @@ class Issuer(Frozen, frozen=True):
 
 
 class Rate(Frozen, frozen=True):
-    """One window. ``period_ms`` 0: a calendar month in UTC; ``burst`` 0: sliding window, else a bucket of that depth.
+    """One window. ``period_ms`` 0: a calendar month in UTC; ``burst`` 0: sliding window, else a bucket of
+    that depth.
 
-    ``name`` is what a refusal's ``parameter`` and the ``RateLimit`` header say (visible ASCII, no quote), unique within a
-    call: ``plan.standard.100/second``, ``api.payments.20/second``, ``route.20/second``, ``quota.standard``. ``scope`` is
-    the stable part of the counter's key, with the consumer, the period and the kind (window or bucket): ``plan``,
-    ``api payments``, ``route payments POST /payments``. The count is no part of it, so that an edited limit keeps its history.
+    ``name`` is what a refusal's ``parameter`` and the ``RateLimit`` header say (visible ASCII, no quote),
+    unique within a call: ``plan.standard.100/second``, ``api.payments.20/second``, ``route.20/second``,
+    ``quota.standard``. ``scope`` is the stable part of the counter's key, with the consumer, the period and
+    the kind (window or bucket): ``plan``, ``api payments``, ``route payments POST /payments``. The count is
+    no part of it, so that an edited limit keeps its history.
     """
 
     name: str
@@ -90,7 +95,9 @@ class Plan(Frozen, frozen=True):
 
 
 class JwtCredential(Frozen, frozen=True, tag="jwt"):
-    """Tokens of ``issuer`` whose consumer claim equals ``subject``. Its credential id is ``jwt:<issuer>:<subject>``."""
+    """Tokens of ``issuer`` whose consumer claim equals ``subject``. Its credential id is
+    ``jwt:<issuer>:<subject>``.
+    """
 
     issuer: str
     subject: str
@@ -133,7 +140,9 @@ class ActiveHealth(Frozen, frozen=True):
 
 
 class PassiveHealth(Frozen, frozen=True):
-    """``failures`` in ``within`` seconds eject a target for ``eject_for``; never more than ``max_ejected`` % at once."""
+    """``failures`` in ``within`` seconds eject a target for ``eject_for``; never more than ``max_ejected`` %
+    at once.
+    """
 
     failures: int = 5
     within: float = 10.0
@@ -142,10 +151,11 @@ class PassiveHealth(Frozen, frozen=True):
 
 
 class Upstream(Frozen, frozen=True):
-    """``balance``: adaptive, least_requests, round_robin, random or hash; ``hash_on``: consumer, ip or a header's name.
+    """``balance``: adaptive, least_requests, round_robin, random or hash; ``hash_on``: consumer, ip or a
+    header's name.
 
-    ``attempts``: how many further targets a call may try after a failed connect. ``idle`` and ``max_connections`` count
-    per target and worker.
+    ``attempts``: how many further targets a call may try after a failed connect. ``idle`` and
+    ``max_connections`` count per target and worker.
     """
 
     name: str
@@ -181,9 +191,9 @@ class Version(Frozen, frozen=True):
 class Route(Frozen, frozen=True):
     """One method on one path template of one version.
 
-    ``template`` is the whole path including the version's, ``label`` the route as written (``POST /payments``).
-    ``limits`` hold the route's and the API's rates, already named. ``authenticate``: policy names in written order,
-    empty = public. ``log_request_body``/``log_response_body``: "" or "masked".
+    ``template`` is the whole path including the version's, ``label`` the route as written
+    (``POST /payments``). ``limits`` hold the route's and the API's rates, already named. ``authenticate``:
+    policy names in written order, empty = public. ``log_request_body``/``log_response_body``: "" or "masked".
     """
 
     api: str
@@ -224,7 +234,9 @@ def encode(snapshot: Snapshot) -> bytes:
 
 
 def decode(data: bytes) -> Snapshot:
-    """Reads what ``encode`` wrote. Raises ``msgspec.DecodeError`` on other bytes, ``ValueError`` on another format."""
+    """Reads what ``encode`` wrote. Raises ``msgspec.DecodeError`` on other bytes, ``ValueError`` on another
+    format.
+    """
     snapshot = msgspec.msgpack.decode(data, type=Snapshot)
     if snapshot.format != FORMAT:
         raise ValueError(f"snapshot format {snapshot.format}, this program reads {FORMAT}")

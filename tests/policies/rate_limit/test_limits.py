@@ -367,7 +367,7 @@ def test_the_lock_is_given_back_when_a_check_fails(path, monkeypatch):
     assert passes(step, who)
     ready = next(iter(who.consumer.counters.values()))
     words = ready.counted[0].words
-    ready.counted[0].words = table.DyingMemory(words, table.Lifetime(0))
+    ready._words = ready.counted[0].words = table.DyingMemory(words, table.Lifetime(0))
     with pytest.raises(table.Killed):
         step(call(who))
     assert two.locks.lock(one.owner(b"acme").partition, 5) == 5

@@ -130,8 +130,8 @@ class RoundRobinBalancer(Balancer):
         return chosen
 
     def _pick_untried(self, tried: tuple[TargetState, ...]) -> TargetState | None:
-        """The next in turn that was not tried. It keeps its turn: else, with one target of two down, every call would meet
-        the dead one first.
+        """The next in turn that was not tried. It keeps its turn: else, with one target of two down, every
+        call would meet the dead one first.
         """
         for _, _, chosen in sorted(self._due, key=lambda each: each[:2]):
             if chosen not in tried:

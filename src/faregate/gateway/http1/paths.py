@@ -36,9 +36,9 @@ def _normalise_slowly(path: bytes) -> bytes:
     check_percent(path)
     if b";" in path or b"//" in path:
         raise Refusal("malformed_request", reason="path_ambiguous")
-    if _ENCODED_REFUSED.search(path) is not None or _DOUBLE_ENCODED.search(path) is not None:
-        raise Refusal("malformed_request", reason="path_encoding")
     result = _TRIPLET.sub(_triplet, path)
+    if _ENCODED_REFUSED.search(path) is not None or _DOUBLE_ENCODED.search(result) is not None:  # "%25%34%31" too
+        raise Refusal("malformed_request", reason="path_encoding")
     if any(segment in {b".", b".."} for segment in result.split(b"/")):
         raise Refusal("malformed_request", reason="path_dot_segment")
     if b"%" in result:

@@ -40,7 +40,7 @@ class ResponseHead:
 
     ``raw``: its bytes. ``passed``: the status line and the fields to pass on, ``Content-Length`` as received among them.
     ``content_length`` -1: none given. ``limit_lines``: the upstream's own rate-limit fields. ``bodiless``: no body follows
-    whatever the fields say (W10).
+    whatever the fields say (W10). ``common``: it needs no Date and no Via of its own.
     """
 
     chunked: bool = False
@@ -50,6 +50,7 @@ class ResponseHead:
     limit_lines: bytes = b""
     via: bytes = b""
     bodiless: bool = False
+    common: bool = False
     passed: bytes = b""
 
     def __init__(self, raw: bytes, status: int, *, keep_alive: bool) -> None:
@@ -100,6 +101,7 @@ def parse_response(data: bytes, headers_max: int) -> ResponseHead:
     if named:
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
     _settle_length(head, lines)
+    head.common = head.dated and not head.via
     head.passed = b"HTTP/1.1 %b\r\n%b" % (raw[0][9:], b"".join(lines))
     return head
 

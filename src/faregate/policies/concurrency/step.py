@@ -36,13 +36,13 @@ class Place:
 class Concurrency(Counter):
     """At most ``limit`` calls of a consumer at once, over all workers."""
 
-    __slots__ = ("_cells_used", "_index", "limit")
+    __slots__ = ("_cells_used", "index", "limit")
 
     def __init__(self, counters: Counters, owner: Owner, limit: int) -> None:
         super().__init__(counters, owner, "plan", Kind.CONCURRENCY)
         self.limit = limit
         self._cells_used = counters.cells_used
-        self._index = counters.worker_index
+        self.index = counters.worker_index
 
     def check(self, now: int, wall: float) -> int:
         """0 = a place is free, else one second in ns. Takes nothing."""
@@ -55,8 +55,8 @@ class Concurrency(Counter):
 
     def take(self) -> None:
         """Takes the place that ``check`` found."""
-        self.cells[self.cell + self._index] += 1
+        self.cells[self.cell + self.index] += 1
 
     def place(self) -> Place:
         """What gives the place back that ``take`` took just now."""
-        return Place(self.cells, self.cell + self._index)
+        return Place(self.cells, self.cell + self.index)

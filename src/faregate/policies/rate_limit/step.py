@@ -21,10 +21,10 @@ from faregate.stores.counters_layout import (
     bucket_width_ns,
 )
 
-_NEWEST: Final = FIRST
-_TOTAL: Final = SECOND
-_BUSY: Final = 1 << 63
-"""Stands in ``_TOTAL`` while cells change; larger than any limit, so the usual comparison finds it."""
+NEWEST: Final = FIRST
+TOTAL: Final = SECOND
+BUSY: Final = 1 << 63
+"""Stands in ``TOTAL`` while cells change; larger than any limit, so the usual comparison finds it."""
 
 _ZERO_CELLS: Final = memoryview(bytes(BODY_CELLS * 4)).cast("I")
 _FEW_CELLS: Final = 16
@@ -44,14 +44,15 @@ class Window(Counter):
     After ``check``: ``total`` is the number of calls remembered, the one at hand not counted.
     """
 
-    __slots__ = ("_current", "_free_at", "_refused", "limit", "total", "width")
+    __slots__ = ("_free_at", "_refused", "current", "inverse", "limit", "total", "width")
 
     def __init__(self, counters: Counters, owner: Owner, scope: str, limit: int, period_ms: int) -> None:
         super().__init__(counters, owner, scope, WINDOWS[period_ms])
         self.limit = limit
         self.width = bucket_width_ns(period_ms)
+        self.inverse = 1 / limit
         self.total = 0
-        self._current = 0
+        self.current = 0
         self._free_at = 0
         self._refused = (-1, -1, -1)
 
@@ -62,37 +63,37 @@ class Window(Counter):
             self.seek(now, wall)
         word = self.word
         current = now // self.width
-        newest = words[word + _NEWEST]
+        newest = words[word + NEWEST]
         if current != newest:
-            current = self._advance(current, newest)
-        total = words[word + _TOTAL]
+            current = self.advance(current, newest)
+        total = words[word + TOTAL]
         if total >= self.limit:
-            if total == _BUSY:
+            if total == BUSY:
                 total = self._repair()
             if total >= self.limit:
                 self.total = total
                 return self._wait(now, current, total)
-        self._current = current
+        self.current = current
         self.total = total
         return 0
 
     def take(self) -> None:
         """Counts the call that ``check`` found room for."""
         words = self.words
-        total_at = self.word + _TOTAL
+        total_at = self.word + TOTAL
         total = words[
             total_at
         ]  # read anew: in an overflow slot another limit of this call may have counted just now
         # Killed before the last line: the next user of the slot adds the cells up. This call, never sent, may
         # count.
-        words[total_at] = _BUSY
-        self.cells[self.cell + (self._current & 127)] += 1
+        words[total_at] = BUSY
+        self.cells[self.cell + (self.current & 127)] += 1
         words[total_at] = total + 1
 
     def remaining(self) -> int:
         return max(0, self.limit - self.total)
 
-    def _advance(self, current: int, newest: int) -> int:
+    def advance(self, current: int, newest: int) -> int:
         """Forgets the cells that ``current`` leaves behind; returns the cell to count in."""
         if current < newest:
             if current == newest - 1:
@@ -103,17 +104,17 @@ class Window(Counter):
             if current <= newest:
                 return newest
         words, word = self.words, self.word
-        total = words[word + _TOTAL]
-        if total == _BUSY:
+        total = words[word + TOTAL]
+        if total == BUSY:
             total = self._repair()
         if not total:
-            words[word + _NEWEST] = current
+            words[word + NEWEST] = current
             return current
         # Newest first: killed in between, cells that should have gone count as young ones, so too much is
         # refused, for one period at most.
-        words[word + _TOTAL] = _BUSY
-        words[word + _NEWEST] = current
-        words[word + _TOTAL] = total - self._forget(newest, current)
+        words[word + TOTAL] = BUSY
+        words[word + NEWEST] = current
+        words[word + TOTAL] = total - self._forget(newest, current)
         return current
 
     def _forget(self, newest: int, current: int) -> int:
@@ -139,22 +140,22 @@ class Window(Counter):
     def _step_back(self, current: int) -> int:
         """The clock stepped back: all that is remembered moves to ``current``, gone in one period."""
         words, word, cells, cell = self.words, self.word, self.cells, self.cell
-        total = words[word + _TOTAL]
-        if total == _BUSY:
+        total = words[word + TOTAL]
+        if total == BUSY:
             total = self._repair()
         place = cell + (current & 127)
-        words[word + _TOTAL] = _BUSY
+        words[word + TOTAL] = BUSY
         cells[place] = total  # before the others go: killed in between, the sum is too large, not too small
-        words[word + _NEWEST] = current
+        words[word + NEWEST] = current
         cells[cell:place] = _ZERO_CELLS[: place - cell]
         cells[place + 1 : cell + BODY_CELLS] = _ZERO_CELLS[: cell + BODY_CELLS - place - 1]
-        words[word + _TOTAL] = total
+        words[word + TOTAL] = total
         return current
 
     def _repair(self) -> int:
         """A worker died while it changed this slot: the cells say what is remembered."""
         total = sum(self.cells[self.cell : self.cell + BODY_CELLS])
-        self.words[self.word + _TOTAL] = total
+        self.words[self.word + TOTAL] = total
         self.counters.stats.repairs += 1
         return total
 

@@ -1,0 +1,63 @@
+# What one does with a checkout. Each command makes the virtual environment first, when it is not there or no
+# longer fits (scripts/environment.sh), and then runs from it.
+#
+#   PYTHON=/usr/bin/python3.12 make ...   builds the environment on this Python; unset, the fastest found
+#   VENV=/elsewhere make ...              keeps the environment there; .venv by default
+#   make run ARGS="--duration 1m"         hands options on
+
+VENV ?= .venv
+# exactly as scripts/environment.sh reads it: an absolute path stays, a relative one lies in the checkout
+BIN := $(VENV)/bin
+ENVIRONMENT := @VENV="$(VENV)" scripts/environment.sh
+ARGS ?=
+
+# Slow folders, last among the parallel ones; everything else under tests/ comes first by itself.
+SLOW := tests/demo tests/e2e
+QUICK := $(filter-out $(SLOW) tests/support tests/vectors,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
+PYTEST := $(BIN)/python -m pytest
+# Two at a time, a file's tests in one process: they share its gateways. Ports are chosen free.
+TOGETHER := $(PYTEST) -n 2 --dist loadfile -m "not proof"
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format prove bench environment clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+run: ## the demo: a gateway, two payment servers, callers; Ctrl-C ends it
+	$(ENVIRONMENT) run
+	@$(BIN)/faregate demo $(ARGS)
+
+test: ## everything that must hold; quick tests first, proofs that measure last and alone
+	$(ENVIRONMENT) dev
+	$(TOGETHER) $(QUICK) $(ARGS)
+	$(TOGETHER) $(SLOW) $(ARGS)
+	$(PYTEST) -m proof tests $(ARGS)
+
+check: ## format, lint, types, import rule
+	$(ENVIRONMENT) dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: ## writes what check can correct by itself
+	$(ENVIRONMENT) dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+prove: ## the proofs in their long form; several minutes
+	$(ENVIRONMENT) dev
+	FAREGATE_PROOF=long $(PYTEST) -m proof tests $(ARGS)
+	FAREGATE_PROOF=long $(PYTEST) tests/e2e/test_fuzz.py $(ARGS)
+
+bench: ## beside nginx, HAProxy and Envoy; about 15 minutes
+	$(ENVIRONMENT) bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+environment: ## only the virtual environment, with the tools
+	$(ENVIRONMENT) dev
+
+clean: ## removes what the tools left; the environment stays
+	rm -rf build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks scripts -name __pycache__ -prune -exec rm -rf {} +

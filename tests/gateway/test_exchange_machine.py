@@ -1,0 +1,410 @@
+"""Whatever comes in whatever order (callers' bytes, ends and losses, upstreams' bytes, ends and losses, deadlines, steps that
+wait), every call ends in exactly one record, frees its place once, leaves all books at zero, and is never sent twice.
+
+The most valuable test of the data plane: hypothesis plays callers, upstreams, the kernel and time against the real
+connections and exchanges over fake transports.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from faregate.gateway.exchange import DONE
+from faregate.gateway.wheel import NEVER, TICK_S
+from faregate.kernel.problems import Refusal
+from faregate.snapshot.call import Call, ReadyRoute
+from faregate.snapshot.data import GatewayLimits
+from tests.gateway.fakes import FakePool, FakeTransport, World, make_route
+from tests.gateway.wire_check import read_answers, read_requests
+
+HOST = b"Host: api.test\r\n"
+REQUESTS = {
+    "get": b"GET /v1/payments/p1 HTTP/1.1\r\n%bHost: api.test\r\n\r\n",
+    "head": b"HEAD /v1/payments/p1 HTTP/1.1\r\n%bHost: api.test\r\n\r\n",
+    "get and close": b"GET /v1/payments/p1 HTTP/1.1\r\n%bHost: api.test\r\nConnection: close\r\n\r\n",
+    "get 1.0": b"GET /v1/payments/p1 HTTP/1.0\r\n%bHost: api.test\r\n\r\n",
+    "sized": b"POST /v1/payments HTTP/1.1\r\n%bHost: api.test\r\nContent-Length: 10\r\n\r\n0123456789",
+    "empty": b"POST /v1/payments HTTP/1.1\r\n%bHost: api.test\r\nContent-Length: 0\r\n\r\n",
+    "chunked": b"POST /v1/payments HTTP/1.1\r\n%bHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;x\r\nabc\r\n0\r\n\r\n",
+    "bad chunk": b"POST /v1/payments HTTP/1.1\r\n%bHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+    "expects": b"POST /v1/payments HTTP/1.1\r\n%bHost: api.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nabcd",
+    "waits": b"GET /v1/waits HTTP/1.1\r\n%bHost: api.test\r\n\r\n",
+    "waits with body": b"POST /v1/waits HTTP/1.1\r\n%bHost: api.test\r\nContent-Length: 6\r\n\r\nabcdef",
+    "refused": b"GET /v1/refused HTTP/1.1\r\n%bHost: api.test\r\n\r\n",
+    "refused with body": b"POST /v1/refused HTTP/1.1\r\n%bHost: api.test\r\nContent-Length: 5\r\n\r\nabcde",
+    "breaks": b"GET /v1/breaks HTTP/1.1\r\n%bHost: api.test\r\n\r\n",
+    "too large": b"POST /v1/payments HTTP/1.1\r\n%bHost: api.test\r\nContent-Length: 3000000\r\n\r\nabc",
+    "no route": b"GET /nowhere HTTP/1.1\r\n%bHost: api.test\r\n\r\n",
+    "no method": b"DELETE /v1/payments HTTP/1.1\r\n%bHost: api.test\r\nContent-Length: 3\r\n\r\nabc",
+    "malformed": b"GET /v1/payments/p1 HTTP/1.1\r\n%bX_Y: 1\r\n\r\n",
+    "garbage": b"\x16\x03\x01%b\r\n\r\n",
+}
+ANSWERS = {
+    "ok": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    "longer": b"HTTP/1.1 201 Created\r\nContent-Length: 12\r\nX-A: 1\r\n\r\nabcdefghijkl",
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\nX-T: 1\r\n\r\n",
+    "until close": b"HTTP/1.1 200 OK\r\n\r\nsome bytes",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "not modified": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n",
+    "interim": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "close": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+    "1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    "failing": b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+    "invalid": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+    "junk": b"nonsense\r\n\r\n",
+    "switching": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    "surplus": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+}
+ALL = 10**6
+PIECES = st.sampled_from([ALL, ALL, ALL, 1, 7, 40, 80, 100, 120])
+PICKS = st.integers(0, 7)
+
+
+class Peer:
+    """One end of a wire as the test plays it. ``out``: bytes that are said but not yet delivered."""
+
+    def __init__(self, transport: FakeTransport) -> None:
+        self.transport = transport
+        self.out = bytearray()
+        self.has_ended = False
+        self.was_cut = False  # by us, the test
+        self.ids: list[bytes] = []
+
+    @property
+    def can_deliver(self) -> bool:
+        return self.transport.delivers and not self.has_ended
+
+    def deliver(self, size: int) -> None:
+        while self.out and self.can_deliver and size > 0:
+            data = bytes(self.out[:size])
+            del self.out[: len(data)]
+            size -= len(data)
+            self.transport.deliver(data)
+
+
+class ExchangeMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        logging.getLogger("faregate.gateway").disabled = True  # broken steps are part of the play
+        self.releases: Counter[bytes] = Counter()
+        self.released_calls: list[Call] = []
+        self.waiting: list[asyncio.Future[Refusal | None]] = []
+        self.world = World(
+            self.routes,
+            targets=2,
+            limits=GatewayLimits(body_timeout=20.0, idle_timeout=25.0),
+            max_connections=3,
+            idle=2,
+            attempts=1,
+            total_timeout=40.0,
+            idle_timeout=15.0,
+        )
+        self.numbers = itertools.count(1)
+        self.methods: dict[bytes, bytes] = {}
+        self.clients: list[Peer] = []
+        self.servers: dict[FakeTransport, Peer] = {}
+
+    def routes(self, upstream: object) -> list[ReadyRoute]:
+        def take_place(call: Call) -> None:
+            self.released_calls.append(call)
+
+            def release() -> None:
+                self.releases[call.request_id] += 1
+
+            call.release = release
+
+        def wait(call: Call) -> asyncio.Future[Refusal | None]:
+            future = self.world.loop.create_future()
+            self.waiting.append(future)
+            return future
+
+        def refuse(call: Call) -> Refusal:
+            return Refusal("permission_denied", reason="permission_missing")
+
+        def break_down(call: Call) -> None:
+            raise RuntimeError("a step broke")
+
+        both = ("GET", "POST")
+        return [
+            *(make_route(method, "/v1/payments/{id}", upstream, take_place, log_response_body="masked") for method in ("GET", "HEAD")),
+            make_route("POST", "/v1/payments", upstream, take_place, log_request_body="masked"),
+            *(make_route(method, "/v1/waits", upstream, take_place, wait, wait) for method in both),
+            *(make_route(method, "/v1/refused", upstream, take_place, refuse) for method in both),
+            make_route("GET", "/v1/breaks", upstream, take_place, break_down),
+        ]
+
+    # callers
+
+    @precondition(lambda self: len(self.clients) < 3)
+    @rule()
+    def caller_connects(self) -> None:
+        self.clients.append(Peer(self.world.client()))
+
+    @precondition(lambda self: self.clients)
+    @rule(pick=PICKS, kind=st.sampled_from(sorted(REQUESTS)), size=PIECES)
+    def caller_sends(self, pick: int, kind: str, size: int) -> None:
+        caller = self.clients[pick % len(self.clients)]
+        if caller.has_ended or caller.transport.lost:
+            return
+        request_id = b"r-%d" % next(self.numbers)
+        caller.out += REQUESTS[kind] % (b"X-Request-Id: " + request_id + b"\r\n")
+        caller.ids.append(request_id)
+        self.methods[request_id] = REQUESTS[kind].split(b" ")[0]
+        caller.deliver(size)
+
+    @precondition(lambda self: any(caller.out and caller.can_deliver for caller in self.clients))
+    @rule(pick=PICKS, size=PIECES)
+    def more_of_the_request_comes(self, pick: int, size: int) -> None:
+        ready = [caller for caller in self.clients if caller.out and caller.can_deliver]
+        ready[pick % len(ready)].deliver(size)
+
+    @precondition(lambda self: any(caller.can_deliver for caller in self.clients))
+    @rule(pick=PICKS)
+    def caller_half_closes(self, pick: int) -> None:
+        open_ones = [caller for caller in self.clients if caller.can_deliver]
+        caller = open_ones[pick % len(open_ones)]
+        caller.has_ended = True
+        caller.out.clear()
+        caller.transport.end()
+
+    @precondition(lambda self: self.clients)
+    @rule(pick=PICKS, reset=st.booleans())
+    def caller_is_lost(self, pick: int, reset: bool) -> None:
+        caller = self.clients[pick % len(self.clients)]
+        if not caller.transport.lost:
+            caller.was_cut = True
+            caller.transport.lose(ConnectionResetError() if reset else None)
+
+    @precondition(lambda self: self.clients)
+    @rule(pick=PICKS)
+    def caller_stops_or_resumes_reading(self, pick: int) -> None:
+        toggle(self.clients[pick % len(self.clients)].transport)
+
+    # upstreams
+
+    @precondition(lambda self: any(pool.asked for pool in self.world.pools))
+    @rule(pick=PICKS, works=st.sampled_from([True, True, True, False]))
+    def a_connect_ends(self, pick: int, works: bool) -> None:
+        pools = [pool for pool in self.world.pools if pool.asked]
+        pool: FakePool = pools[pick % len(pools)]
+        if works:
+            transport = pool.connect()
+            self.servers[transport] = Peer(transport)
+        else:
+            pool.fail()
+
+    @property
+    def live_servers(self) -> list[Peer]:
+        return [server for server in self.servers.values() if server.can_deliver]
+
+    @property
+    def asked_servers(self) -> list[Peer]:
+        """Those that hold a call; they speak more often than the idle ones."""
+        return [server for server in self.live_servers if server.transport.protocol.exchange is not None]
+
+    @precondition(lambda self: self.asked_servers)
+    @rule(pick=PICKS, kind=st.sampled_from(sorted(ANSWERS)), size=PIECES)
+    def upstream_answers(self, pick: int, kind: str, size: int) -> None:
+        servers = self.asked_servers
+        server = servers[pick % len(servers)]
+        if not server.out:
+            server.out += ANSWERS[kind]
+        server.deliver(size)
+
+    @precondition(lambda self: self.live_servers)
+    @rule(pick=PICKS, size=PIECES, kind=st.sampled_from(["ok", "junk"]))
+    def upstream_speaks_unasked_or_goes_on(self, pick: int, size: int, kind: str) -> None:
+        servers = self.live_servers
+        server = servers[pick % len(servers)]
+        if not server.out:
+            server.out += ANSWERS[kind]
+        server.deliver(size)
+
+    @precondition(lambda self: self.live_servers)
+    @rule(pick=PICKS)
+    def upstream_ends(self, pick: int) -> None:
+        servers = self.live_servers
+        server = servers[pick % len(servers)]
+        server.has_ended = server.was_cut = True
+        server.transport.end()
+
+    @precondition(lambda self: self.live_servers)
+    @rule(pick=PICKS)
+    def upstream_resets(self, pick: int) -> None:
+        servers = self.live_servers
+        server = servers[pick % len(servers)]
+        server.was_cut = True
+        server.transport.lose(ConnectionResetError())
+
+    @precondition(lambda self: self.live_servers)
+    @rule(pick=PICKS)
+    def upstream_stops_or_resumes_reading(self, pick: int) -> None:
+        servers = self.live_servers
+        toggle(servers[pick % len(servers)].transport)
+
+    # the rest of the world
+
+    @precondition(lambda self: any(not future.done() for future in self.waiting))
+    @rule(pick=PICKS, how=st.sampled_from(["passes", "passes", "refuses", "breaks"]))
+    def a_step_has_waited(self, pick: int, how: str) -> None:
+        pending = [future for future in self.waiting if not future.done()]
+        future = pending[pick % len(pending)]
+        if how == "passes":
+            future.set_result(None)
+        elif how == "refuses":
+            future.set_result(Refusal("credential_invalid", reason="token_expired"))
+        else:
+            future.set_exception(RuntimeError("a store broke"))
+
+    @rule(seconds=st.sampled_from([0.01, 0.2, 1.1, 6.0, 12.0, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.pass_time(seconds, step=min(0.5, seconds))
+        for pool in self.world.pools:
+            pool.reap(self.world.time())
+
+    @rule()
+    def a_turn_of_the_loop(self) -> None:
+        self.world.run()
+
+    @rule(chance=st.integers(0, 15))
+    def the_worker_drains(self, chance: int) -> None:
+        if chance == 0:
+            self.world.plane.drain()
+
+    # what holds after every event
+
+    @invariant()
+    def books_agree(self) -> None:
+        world = self.world
+        assert world.plane.in_flight == world.plane.begun - len(world.calls) >= 0
+        assert len({id(call) for call in world.calls}) == len(world.calls), "a call was recorded twice"
+        assert all(target.in_flight >= 0 for target in world.balancer.targets)
+        for pool in world.pools:
+            alive = sum(not transport.lost for transport in pool.made)
+            assert pool.open_count == alive + len(pool.asked)
+            assert pool.open_count <= 3
+            assert pool.idle_count <= 2
+        assert max(self.releases.values(), default=0) <= 1
+        recorded = {id(call) for call in world.calls}
+        for call in self.released_calls:
+            assert self.releases[call.request_id] == (id(call) in recorded)
+
+    @invariant()
+    def no_call_waits_for_ever(self) -> None:
+        for caller in self.clients:
+            client = caller.transport.protocol
+            exchange = client.exchange
+            if client.deadline != NEVER:
+                assert self.world.time() - 2 * TICK_S <= client.wheel_at <= client.deadline + TICK_S, "a deadline that nobody watches"
+            if exchange is None:
+                assert caller.transport.is_closing() or client.deadline != NEVER, "an idle connection without a deadline"
+                continue
+            assert exchange.phase != DONE
+            connecting = any(asker is exchange for pool in self.world.pools for asker in pool.asked)
+            stepping = exchange._task is not None
+            assert connecting or stepping or client.deadline != NEVER, f"phase {exchange.phase} waits for nothing"
+
+    # the end of the play
+
+    def teardown(self) -> None:
+        try:
+            self.end_the_play()
+            self.check_the_end()
+        finally:
+            logging.getLogger("faregate.gateway").disabled = False
+            close(self.world.loop, self.waiting)
+
+    def end_the_play(self) -> None:
+        """Every step gets its answer, every connect fails, and more time passes than anything may take."""
+        world = self.world
+        for _ in range(4):
+            world.run()
+            for future in self.waiting:
+                if not future.done():
+                    future.set_result(None)
+            world.run()
+            for pool in world.pools:
+                while pool.asked:
+                    pool.fail("connect_timeout")
+            world.pass_time(45.0, step=1.0)
+        for caller in self.clients:
+            if caller.transport.stuck:
+                caller.transport.drain()
+        world.run()
+
+    def check_the_end(self) -> None:
+        world = self.world
+        assert world.plane.in_flight == 0
+        assert len(world.calls) == world.plane.begun
+        assert [target.in_flight for target in world.balancer.targets] == [0, 0]
+        self.check_wires()
+        for pool in world.pools:
+            for transport in pool.made:
+                transport.lose(None)
+            assert pool.open_count == 0
+        for caller in self.clients:
+            caller.transport.lose(None)
+        assert not world.plane.clients
+
+    def check_wires(self) -> None:
+        outcomes = {call.request_id: call for call in self.world.calls}
+        sent: Counter[bytes] = Counter()
+        for transport, server in self.servers.items():
+            requests = read_requests(bytes(transport.written))
+            for request in requests:
+                sent[request.request_id] += 1
+            for request in requests[:-1]:
+                assert request.whole, "a request began behind one that was not whole"
+            if requests and not requests[-1].whole:
+                assert transport.aborted or server.was_cut, "a cut request that could pass for a whole one"
+            for request in requests:
+                if request.whole:
+                    assert outcomes[request.request_id].outcome in {"answered", "unknown", "client_gone"}
+        assert max(sent.values(), default=0) <= 1, "a request was sent twice"
+        for request_id, call in outcomes.items():
+            if call.outcome == "answered":
+                assert sent[request_id] == 1
+            if call.outcome == "not_sent":
+                assert sent[request_id] == 0
+        for caller in self.clients:
+            answers = read_answers(bytes(caller.transport.written), self.methods)
+            for answer in answers:
+                assert outcomes[answer.request_id].status == answer.status
+            if answers and not answers[-1].whole:
+                assert caller.transport.aborted or caller.was_cut, "a cut answer that could pass for a whole one"
+            ids = [answer.request_id for answer in answers if answer.request_id in caller.ids]
+            assert ids == sorted(set(ids), key=caller.ids.index), "answers out of order, or one twice"
+
+
+def close(loop: asyncio.AbstractEventLoop, futures: list[asyncio.Future[Refusal | None]]) -> None:
+    """Leaves nothing behind, also after a failure."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True)) if tasks else None
+    for future in futures:
+        if future.done() and not future.cancelled():
+            future.exception()  # its call had ended, nobody else asks
+    loop.close()
+
+
+def toggle(transport: FakeTransport) -> None:
+    if transport.lost:
+        return
+    if transport.stuck:
+        transport.drain()
+    elif not transport.closing:
+        transport.stick()
+
+
+ExchangeMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestAnyInterleaving = ExchangeMachine.TestCase
