@@ -1,9 +1,9 @@
 """Makes the virtual environment of this checkout, or finds within a fraction of a second that it is in order.
 
 ``environment.py run|dev|bench``: the gateway with its demo; that and the tools; that and the benchmark's
-peers. Versions and hashes come from ``requirements/*.lock``, and pip installs as the machine has configured it
-(index, proxy, certificates): nothing of that is written here. What was installed is noted in the environment; it is
-made anew when the note no longer fits the checkout. Standard library only.
+peers. Versions and hashes come from ``requirements/*.lock``, and pip installs as the machine has configured
+it (index, proxy, certificates): nothing of that is written here. What was installed is noted in the
+environment; it is made anew when the note no longer fits the checkout. Standard library only.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ LEVELS: Final = ("run", "dev", "bench")
 """Each holds all before it."""
 NOTE: Final = "faregate-environment.json"
 """The note's name inside the environment: what was installed, for which checkout, on which Python."""
+START_TIMEOUT_S: Final = 30
 APT_TIMEOUT_S: Final = 300
 INSTALL_TIMEOUT_S: Final = 1200
 
@@ -83,8 +84,18 @@ def on_wanted_python(note: dict[str, str]) -> bool:
 
 
 def runs_here(folder: Path) -> bool:
-    """Whether the environment's Python works: environment.sh tries it first, so it is the one that runs this."""
-    return folder.is_dir() and Path(sys.prefix).samefile(folder)
+    """Whether the environment's Python works: it is the one that runs this, or it starts."""
+    if not folder.is_dir():
+        return False
+    if Path(sys.prefix).samefile(folder):
+        return True
+    try:
+        start = [str(folder / "bin" / "python"), "-c", "pass"]
+        return (
+            subprocess.run(start, capture_output=True, check=False, timeout=START_TIMEOUT_S).returncode == 0
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
 def read_note(folder: Path) -> dict[str, str]:
@@ -149,7 +160,11 @@ def find_interpreter() -> Interpreter:
         found = choose(everything)
     except ValueError as error:
         raise ImpossibleError(f"{error}; on Debian: apt-get install python3 python3-venv") from None
-    told = "the only one found" if len(everything) == 1 else f"chosen by speed and version from {len(everything)}"
+    told = (
+        "the only one found"
+        if len(everything) == 1
+        else f"chosen by speed and version from {len(everything)}"
+    )
     print(f"environment: {found}, {told}", flush=True)
     return found
 
@@ -170,7 +185,7 @@ def _fresh(folder: Path, interpreter: Interpreter) -> list[str]:
 
 
 def _with_ensurepip(interpreter: Interpreter) -> Interpreter:
-    """Installs what Debian splits off from Python, when allowed. Raises ImpossibleError naming it otherwise."""
+    """Installs what Debian splits off from Python, when root. Raises ImpossibleError naming it otherwise."""
     name = f"python{interpreter.version[0]}.{interpreter.version[1]}-venv"
     apt_get = shutil.which("apt-get")
     if apt_get is None or os.geteuid() != 0:

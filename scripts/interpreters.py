@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 OLDEST: Final = (3, 11)
@@ -23,25 +23,27 @@ CLEARLY_FASTER: Final = 0.85
 """Share of an earlier candidate's time that a later one must stay under to be preferred: well outside the
 spread of the measurement (3 %), well inside what profile-guided optimisation brings (20-30 %)."""
 PROBE_TIMEOUT_S: Final = 30
+ROUNDS: Final = 2
+"""How often the candidates are measured, in turns, so that another load on the machine meets them alike."""
 
-_PROBE: Final = """
+_PROBE: Final = r"""
 import json, os, sys, time
-HEAD = b"GET /v2/payments/42 HTTP/1.1\\r\\nHost: a.example\\r\\nAccept: */*\\r\\nX-Request-Id: 7f3a\\r\\n\\r\\n"
+HEAD = b"GET /v2/payments/42 HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nX-Id: 7f3a\r\n\r\n"
 def loop():
     table = {}
-    for number in range(6_000):
+    for number in range(1_500):
         fields = {}
-        for line in HEAD.split(b"\\r\\n")[1:-2]:
+        for line in HEAD.split(b"\r\n")[1:-2]:
             name, _, value = line.partition(b":")
             fields[name.lower()] = value.strip()
         path = HEAD[4:HEAD.index(b" ", 4)].decode("ascii")
-        answer = b"%b: %d\\r\\n%b" % (fields[b"host"], number, b"".join(fields.values()))
+        answer = b"%b: %d\r\n%b" % (fields[b"host"], number, b"".join(fields.values()))
         key = (path, number % 97)
         table[key] = table.get(key, 0) + len(answer) + len(f"{path}{number}".split("/"))
     return table
 times = []
 if sys.version_info >= (3, 11):
-    for _ in range(8):
+    for _ in range(30):
         began = time.process_time()
         loop()
         times.append(time.process_time() - began)
@@ -53,7 +55,7 @@ except ImportError:
 try:
     import pip
     pip = tuple(int(part) for part in pip.__version__.split(".")[:2])
-except (ImportError, ValueError):
+except (ImportError, AttributeError, ValueError):
     pip = (0, 0)
 print(json.dumps({
     "path": os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
@@ -70,7 +72,7 @@ class Interpreter:
     path: str
     version: tuple[int, ...]
     seconds: float
-    """CPU time of the probe's loop, the best of eight."""
+    """CPU time of the probe's loop, the best of thirty, or of ROUNDS times thirty among candidates."""
     ensurepip: bool
     """Whether it can put pip into an environment; Debian's cannot without python3-venv."""
     pip: bool
@@ -83,15 +85,13 @@ class Interpreter:
 def probe(command: str) -> Interpreter | None:
     """Runs one candidate; None when it does not run or is older than 3.11."""
     try:
-        done = subprocess.run(  # noqa: S603 - a Python of this machine
+        done = subprocess.run(
             [command, "-E", "-s", "-c", _PROBE], capture_output=True, timeout=PROBE_TIMEOUT_S, check=True
         )
         told = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    found = Interpreter(
-        told["path"], tuple(told["version"]), told["seconds"], told["ensurepip"], told["pip"]
-    )
+    found = Interpreter(told["path"], tuple(told["version"]), told["seconds"], told["ensurepip"], told["pip"])
     return found if found.version >= OLDEST else None
 
 
@@ -99,13 +99,22 @@ def candidates() -> list[Interpreter]:
     """Every usable Python found, in the order of COMMANDS, PATH before FOLDERS, each once."""
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *FOLDERS]
     paths = dict.fromkeys(
-        path for name in COMMANDS for folder in folders if folder and (path := shutil.which(name, path=folder))
+        path
+        for name in COMMANDS
+        for folder in folders
+        if folder and (path := shutil.which(name, path=folder))
     )
     found: dict[str, Interpreter] = {}
     for path in paths:
         interpreter = probe(path)
         if interpreter is not None:
             found.setdefault(interpreter.path, interpreter)
+    if len(found) == 1:
+        return list(found.values())
+    for path, interpreter in list(found.items()) * (ROUNDS - 1):
+        again = probe(path)
+        if again is not None and again.seconds < found[path].seconds:
+            found[path] = replace(interpreter, seconds=again.seconds)
     return list(found.values())
 
 

@@ -173,7 +173,9 @@ def _collect(path: str, node: Node, found: list[Table]) -> None:
         alternatives = _alternatives(member)
         kind = " or ".join(dict.fromkeys(_type(one) for one in alternatives))
         meaning = MEANINGS.get(place) or _described(member, alternatives)
-        rows.append(Row(place, key, kind, _default(place, member, key in required), meaning + _missing(place)))
+        rows.append(
+            Row(place, key, kind, _default(place, member, key in required), meaning + _missing(place))
+        )
         if not _is_refused(place):
             for one in alternatives:
                 below += _inner(place, one)
@@ -253,7 +255,9 @@ def _text_type(node: Node) -> str:
 
 def _described(member: Node, alternatives: list[Node]) -> str:
     defined = [found for one in alternatives if (found := _definition(one)) is not None]
-    return str(member.get("description") or next((one["description"] for one in defined if "description" in one), ""))
+    return str(
+        member.get("description") or next((one["description"] for one in defined if "description" in one), "")
+    )
 
 
 def _default(place: str, member: Node, required: bool) -> str:

@@ -14,7 +14,7 @@ from tests.support.configuration import (
     with_payments,
 )
 from tests.support.gateway import GatewayProcess
-from tests.support.ports import free_ports
+from tests.support.ports import closed_port
 from tests.support.script import Reset, Stall, raw
 from tests.support.upstream import RecordingUpstream
 
@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         upstream = stack.enter_context(RecordingUpstream())
         upstream.script("/open/v1/reset", raw(Reset()))
         upstream.script("/hasty/v1/stall", raw(Stall()))
-        (closed,) = free_ports(1)
+        closed = stack.enter_context(closed_port())
 
         def make(port: int, manager_port: int) -> Tree:
             tree = with_payments(base(port, manager_port, upstream.url, workers=2))

@@ -16,7 +16,7 @@ from tests.support.chaos import ChaosProxy, Faults
 from tests.support.client import RawClient, ask, request
 from tests.support.configuration import Tree, base, changed, public_api
 from tests.support.gateway import GatewayProcess, until
-from tests.support.ports import free_ports
+from tests.support.ports import closed_port
 from tests.support.upstream import RecordingUpstream
 
 SEED = 20261123
@@ -35,7 +35,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     with ExitStack() as stack:
         upstream = stack.enter_context(RecordingUpstream())
         proxy = stack.enter_context(ChaosProxy(upstream.address, SEED))
-        (closed,) = free_ports(1)
+        closed = stack.enter_context(closed_port())
 
         def make(port: int, manager_port: int) -> Tree:
             tree = base(port, manager_port, proxy.url)

@@ -144,6 +144,15 @@ class FakeTransport:
         return data
 
 
+class FakeUpstreamConnection(UpstreamConnection):
+    """``unseen_end``: its socket is readable and the event loop has not looked yet."""
+
+    __slots__ = ("unseen_end",)
+
+    def has_ended(self) -> bool:
+        return getattr(self, "unseen_end", False)
+
+
 class FakePool(Pool):
     """Connecting is the test's affair: ``asked`` holds who waits for a connection."""
 
@@ -168,7 +177,7 @@ class FakePool(Pool):
         return transport
 
     def new_connection(self) -> FakeTransport:
-        transport = FakeTransport(self._loop, UpstreamConnection(self, 128))
+        transport = FakeTransport(self._loop, FakeUpstreamConnection(self, 128))
         self.made.append(transport)
         return transport
 

@@ -1,6 +1,8 @@
 """Free TCP ports on 127.0.0.1 for processes that must be told theirs."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def free_ports(count: int) -> list[int]:
@@ -13,3 +15,13 @@ def free_ports(count: int) -> list[int]:
     finally:
         for sock in sockets:
             sock.close()
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections for as long as the block runs: bound, so that nobody else gets it, and
+    not listening.
+    """
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])

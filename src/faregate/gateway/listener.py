@@ -9,7 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Final, cast
 
 from faregate.gateway.exchange import Exchange
-from faregate.gateway.http1.request import LINE_BYTES_MAX, REQUEST_LINE, TARGET_BYTES_MAX, Fields, check_framing, parse_line
+from faregate.gateway.http1.request import LINE_BYTES_MAX, REQUEST_LINE, TARGET_BYTES_MAX, Fields, check_framing, may_have_body, parse_line
 from faregate.gateway.http1.paths import normalise
 from faregate.gateway.http1.targets import METHODS
 from faregate.gateway.outbound import is_trusted
@@ -87,14 +87,8 @@ class ClientConnection(asyncio.Protocol):
                 self._fields = fields = self.plane.runtime.fields.known(data[at:end])
             if fields is not None and at < TARGET_BYTES_MAX:
                 method, target, path, minor = match.groups()
-                if not (fields.framed or b"/." in path or b"//" in path):
-                    self.exchange = exchange = Exchange(self, self.plane, self.plane.monotonic())
-                    try:
-                        exchange.begin(method, target, path, minor, fields)
-                    except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
-                        exchange.internal_error(error)
-                    if end < len(data):
-                        self._keep(data[end:])
+                if not (b"/." in path or b"//" in path or (fields.framed and not may_have_body(fields, method, minor))):
+                    self._begin(method, target, path, minor, fields, data, end)
                     return
         end = data.find(b"\r\n\r\n") + 4
         if end > 4:
@@ -291,13 +285,18 @@ class ClientConnection(asyncio.Protocol):
         except Refusal as refusal:
             self._refuse_head(refusal, data)
             return
+        self._begin(method, target, path, minor, fields, data, end)
+
+    def _begin(self, method: bytes, target: bytes, path: bytes, minor: bytes, fields: Fields, data: bytes, end: int) -> None:  # noqa: PLR0913 - a head's parts
+        """Starts the call of a head that ends in ``data`` at ``end``."""
+        plane = self.plane
         self.exchange = exchange = Exchange(self, plane, plane.monotonic())
-        rest = data[end:]
         try:
             if fields.framed:
-                rest = exchange.begin_with_body(method, target, path, minor, fields, rest)
+                rest = exchange.begin_with_body(method, target, path, minor, fields, data[end:])
             else:
                 exchange.begin(method, target, path, minor, fields)
+                rest = data[end:]
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
             exchange.internal_error(error)
             return

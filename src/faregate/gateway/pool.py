@@ -17,8 +17,10 @@ from faregate.snapshot.data import Target, Upstream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PEEK_AFTER_S: Final = 0.005
-"""A connection idle for longer is looked at before reuse: the event loop may not yet have seen its end."""
+PEEK_AFTER_S: Final = 0.010
+"""A connection idle for longer is looked at before reuse: the event loop may not yet have seen its end. One used within the
+last turns of a busy loop is not: it costs a system call on every call, and saves only those sent in the very turn in which the
+upstream died."""
 RESOLVED_FOR_S: Final = 10.0
 """How long a name's addresses are used before they are asked for again; kept beyond that while the resolver fails."""
 

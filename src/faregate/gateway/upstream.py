@@ -95,6 +95,8 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange is not None and self._phase == _UNTIL_CLOSE:
             exchange.now = exchange.plane.monotonic()
             self._end(exchange, reusable=False)
+        elif exchange is None:
+            self.transport = None  # already closing: not to be lent before the loop says that it is lost
         return False  # close our side too
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -133,10 +135,11 @@ class UpstreamConnection(asyncio.Protocol):
         return bool(poll.poll(0))
 
     def close(self) -> None:
-        """Closes in good order; the exchange, if any, hears no more."""
+        """Closes in good order; the exchange, if any, hears no more, and the pool lends it to nobody."""
         self.exchange = None
-        if self.transport is not None:
-            self.transport.close()
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.close()
 
     def abort(self) -> None:
         """Drops the connection with whatever is still unsent, so that a cut request cannot pass for a whole one."""

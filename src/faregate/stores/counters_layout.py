@@ -7,8 +7,7 @@ a partition are reserved: one holds a bitmap of its concurrency slots (so that a
 found without reading the whole file), the others are the shared overflow slots, one for each kind of counter.
 
 A slot is a head of eight 64-bit words and a body of 128 32-bit cells. Both are read by index through casts of
-one memory map. A slot whose ``LOW`` word is zero is free, whatever else it holds: claiming one wipes it
-first.
+one memory map. A slot whose ``LOW`` word is zero is free, whatever else it holds: claiming wipes it.
 """
 
 import struct

@@ -132,9 +132,9 @@ def test_refused_spellings_with_their_reasons(path: bytes, reason: str) -> None:
 def test_the_request_line_hands_the_target_on_as_it_came(path: bytes, query: bytes) -> None:
     target = path + query
     try:
-        method, forwarded, decision, minor, length = parse_line(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        method, forwarded, decision, minor = parse_line(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")[:4]
     except Refusal:
         assert accepted(path) is None
         return
-    assert (method, forwarded, minor, length) == (b"GET", target, b"1", len(target) + 15)
+    assert (method, forwarded, minor) == (b"GET", target, b"1")
     assert decision == accepted(path)

@@ -191,6 +191,11 @@ def parse_fields(raw: bytes, headers_max: int) -> Fields:
     return facts
 
 
+def may_have_body(facts: Fields, method: bytes, minor: bytes) -> bool:
+    """Whether ``check_framing`` passes."""
+    return not (method in _BODYLESS or facts.upgrade or (facts.chunked and minor == b"0"))
+
+
 def check_framing(facts: Fields, method: bytes, minor: bytes) -> None:
     """F22, F28, F30: whether a request of this method and version may have the body that its fields announce."""
     if facts.chunked and minor == b"0":

@@ -1,0 +1,148 @@
+"""What a connection, a worker or a field section remembers never changes what goes upstream (F32).
+
+Connections keep the facts of their last field section, workers those of all recent ones, and a section what was made of it for
+an identity and a route. Here every request of a mixed play gets the same upstream bytes as it would alone in a fresh worker.
+"""
+
+import itertools
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from faregate.gateway.http1 import request as request_module
+from faregate.gateway.http1.request import FieldsMemory, parse_fields
+from faregate.kernel.problems import Refusal
+from faregate.snapshot.call import Call, Identity, ReadyConsumer, ReadyRoute
+from faregate.snapshot.data import GatewayLimits
+from tests.gateway.fakes import FakeTransport, World, make_route
+
+FIELD_LINES = [
+    b"Authorization: Bearer a", b"Authorization: Basic b", b"Authorization: Bearer fg_secret", b"X-API-Key: k1", b"X-API-Key: fg_k2",
+    b"X-Forwarded-For: 198.51.100.7", b"X-Forwarded-For: 198.51.100.8, 10.0.0.1", b"X-Forwarded-Host: shop.test", b"X-Forwarded-Proto: https",
+    b"X-Consumer-Id: forged", b"Via: 1.1 other", b"TE: trailers", b"traceparent: broken", b"tracestate: a=1",
+    b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"X-Note: 1", b"x-note: 2", b"Content-Type: a/b",
+    b"Connection: x-note", b"Connection: keep-alive", b"X-Request-Id: own-1", b"Content-Length: 0", b"Cookie: a=b",
+]  # fmt: skip
+HEADS = st.builds(
+    lambda method, path, host, lines: (
+        b"%b %b HTTP/1.1\r\n%b\r\n" % (method, path, b"".join(line + b"\r\n" for line in [b"Host: " + host, *lines]))
+    ),
+    st.sampled_from([b"GET", b"HEAD"]),
+    st.sampled_from([b"/v1/open", b"/v1/acme", b"/v1/acme/orders", b"/v1/kept", b"/v1/%6fpen?a=%2f", b"/v1/other"]),
+    st.sampled_from([b"api.test", b"other.test:8080"]),
+    st.lists(st.sampled_from(FIELD_LINES), max_size=5, unique_by=lambda line: line.partition(b":")[0].lower()).map(tuple),
+)
+PEERS = st.sampled_from(["203.0.113.9", "203.0.113.10", "10.9.9.9"])  # the last one is a trusted proxy
+ACME = ReadyConsumer("acme", plan="standard")
+IDENTITIES = {
+    b"Bearer a": Identity(ACME, "jwt:acme"),
+    b"Basic b": Identity(ReadyConsumer("globex"), "jwt:globex"),
+}
+
+
+def recognise(call: Call) -> None:
+    """As an authenticator would: another identity for another credential, and for none of ours nobody."""
+    identity = IDENTITIES.get(call.authorization or b"")
+    if identity is not None:
+        call.identity, call.credential_used = identity, b"authorization"
+    elif call.api_key is not None:
+        call.identity, call.credential_used = Identity(ACME, "key"), b"x-api-key"
+
+
+def routes(upstream: object) -> list[ReadyRoute]:
+    made = [
+        make_route(method, path, upstream, *steps, **changes)
+        for method in ("GET", "HEAD")
+        for path, steps, changes in (
+            ("/v1/open", (), {}),
+            ("/v1/acme", (recognise,), {}),
+            ("/v1/acme/orders", (recognise,), {}),
+            ("/v1/kept", (recognise,), {"forward_credential": True}),
+        )
+    ]
+    made[4].upstream_headers = b"X-Api-Version: v9\r\n"
+    return made
+
+
+def world(**limits: int) -> World:
+    return World(routes, trusted=("10.0.0.0/8",), limits=GatewayLimits(**limits))
+
+
+def without_ids(head: bytes) -> bytes:
+    head = re.sub(rb"X-Request-Id: [0-9a-f]{32}\r\n", b"", head)
+    head = re.sub(rb"(traceparent: 00-0af7651916cd43dd8448eb211c80319c-)[0-9a-f]{16}", rb"\1", head)
+    return re.sub(rb"traceparent: 00-(?!0af7)[0-9a-f]{32}-[0-9a-f]{16}-01\r\n", b"", head)
+
+
+def sent_alone(request: bytes, peer: str, **limits: int) -> tuple[bytes, bytes]:
+    with world(**limits) as fresh:
+        upstream, answer = fresh.exchange_bytes(request, client=fresh.client(peer))
+        return without_ids(upstream), answer[:12]
+
+
+PLAYS = st.lists(st.tuples(st.integers(0, 2), HEADS), min_size=2, max_size=10)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.tuples(PEERS, PEERS, PEERS), PLAYS, st.lists(st.integers(0, 9), max_size=10))
+def test_no_request_gets_the_facts_of_another(peers: tuple[str, str, str], play: list[tuple[int, bytes]], repeats: list[int]) -> None:
+    play = [*play, *(play[index % len(play)] for index in repeats)]
+    with world() as shared:
+        clients: dict[int, FakeTransport] = {}
+        for number, head in play:
+            client = clients.get(number)
+            if client is None or client.is_closing() or client.ended:
+                client = clients[number] = shared.client(peers[number])
+            upstream, answer = shared.exchange_bytes(head, client=client)
+            assert (without_ids(upstream), answer[:12]) == sent_alone(head, peers[number])
+
+
+def memory_sizes(memory: FieldsMemory) -> tuple[int, int]:
+    return len(memory._young), len(memory._old)
+
+
+def test_the_memory_of_sections_is_bounded_and_gives_what_parsing_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_module, "SECTIONS_PER_GENERATION", 4)
+    memory = FieldsMemory(128)
+    for number in itertools.chain(range(30), range(20, 30), range(5)):
+        raw = b"Host: a\r\nX-Note: %d\r\n\r\n" % number
+        assert memory.recall(raw).passed == parse_fields(raw, 128).passed
+        assert max(memory_sizes(memory)) <= 4
+    assert memory.recall(raw) is memory.recall(raw)
+    before = memory_sizes(memory)
+    memory.recall(b"Host: a\r\nX-Long: %b\r\n\r\n" % (b"a" * request_module.SECTION_BYTES_LEARNED_MAX))
+    assert memory_sizes(memory) == before
+    with pytest.raises(Refusal):
+        memory.recall(b"X-Note: 1\r\n\r\n")
+    assert memory_sizes(memory) == before
+
+
+@given(st.binary(max_size=60))
+@example(b"Host: a\r\n\r\n")
+def test_arbitrary_sections_are_refused_or_read_the_same_twice(raw: bytes) -> None:
+    section = raw.replace(b"\r\n\r\n", b"") + b"\r\n\r\n"
+    memory = FieldsMemory(128)
+
+    def outcome() -> object:
+        try:
+            return memory.recall(section).passed
+        except Refusal as refusal:
+            return refusal.code, refusal.reason
+
+    first = outcome()
+    assert outcome() == first
+
+
+GET = b"GET %b HTTP/1.1\r\nHost: api.test\r\nX-Note: " + b"a" * 300 + b"\r\n\r\n"
+
+
+@pytest.mark.xfail(strict=True, reason="listener.data_received: a remembered section skips limits.header_bytes")
+def test_f16_a_longer_target_before_a_remembered_section_is_still_held_against_the_limit() -> None:
+    short, long = GET % b"/v1/open", GET % (b"/v1/open?" + b"q" * 300)
+    assert sent_alone(long, "203.0.113.9", header_bytes=512)[1] == b"HTTP/1.1 431"
+    with world(header_bytes=512) as shared:
+        client = shared.client()
+        assert shared.exchange_bytes(short, client=client)[1][:12] == b"HTTP/1.1 200"
+        assert shared.exchange_bytes(long, client=client)[1][:12] == b"HTTP/1.1 431"
