@@ -51,7 +51,7 @@ def core() -> set[str]:
 def licence(package: str) -> str:
     """An SPDX expression, or the nearest that the older metadata allow."""
     metadata = distribution(package).metadata
-    expression = metadata["License-Expression"]
+    expression = metadata.get("License-Expression")
     if expression is not None:
         return expression
     endings = [

@@ -8,6 +8,7 @@ and ends when told to, and connections to targets come about when the test says 
 import asyncio
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import Self
 
 from faregate.gateway.assembly import ReadyUpstream, Runtime
 from faregate.gateway.balance import make_balancer
@@ -45,7 +46,9 @@ class Time:
 class FakeTransport:
     """What asyncio promises of a transport. ``stuck``: the peer takes nothing, so a close waits for ``drain``."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, peer: str = "203.0.113.9") -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, peer: str = "203.0.113.9"
+    ) -> None:
         self._loop = loop
         self.protocol = protocol
         self._peer = peer
@@ -158,7 +161,9 @@ class FakePool(Pool):
 
     __slots__ = ("asked", "made", "time")
 
-    def __init__(self, target: Target, upstream: Upstream, loop: asyncio.AbstractEventLoop, time: Time) -> None:
+    def __init__(
+        self, target: Target, upstream: Upstream, loop: asyncio.AbstractEventLoop, time: Time
+    ) -> None:
         super().__init__(target, upstream, loop, time)
         self.time = time
         self.asked: list[Asker] = []
@@ -258,13 +263,21 @@ class World:
         self.upstream = ReadyUpstream(declared, self.balancer, self.loop, bounds)
         ready = list((routes or default_routes)(self.upstream))
         snapshot = Snapshot(
-            FORMAT, 1, Gateway((), None, 1, "", trusted_proxies=trusted, limits=bounds), (), (declared,), (), (), (), ()
+            FORMAT,
+            1,
+            Gateway((), None, 1, "", trusted_proxies=trusted, limits=bounds),
+            (),
+            (declared,),
+            (),
+            (),
+            (),
+            (),
         )
         router = Router((route.data.method, route.data.template, route) for route in ready)
         self.runtime = Runtime(snapshot, router, {"payments": self.upstream})
         self.plane = CountingPlane(self.loop, self.runtime, self.records, VIA, self.time)
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -296,7 +309,9 @@ class World:
             self.plane.wheel.turn(self.time.now)
         self.run()
 
-    def exchange_bytes(self, request: bytes, answer: bytes = OK, client: FakeTransport | None = None) -> tuple[bytes, bytes]:
+    def exchange_bytes(
+        self, request: bytes, answer: bytes = OK, client: FakeTransport | None = None
+    ) -> tuple[bytes, bytes]:
         """One whole call: what the upstream and what the caller received for it."""
         caller = client or self.client()
         caller.deliver(request)

@@ -22,8 +22,15 @@ def chunked(bytes_max: int = 1 << 20, *, capture: bool = False) -> RequestBody:
     return RequestBody(fields(b"Transfer-Encoding: chunked"), bytes_max, (1000, 10), capture=capture, now=5.0)
 
 
-@given(st.binary(min_size=1, max_size=60), st.binary(max_size=20), st.lists(st.integers(0, 80), max_size=6), st.integers(0, 6))
-def test_a_sized_body_arrives_whole_and_what_follows_is_told_apart(data: bytes, rest: bytes, cuts: list[int], release_at: int) -> None:
+@given(
+    st.binary(min_size=1, max_size=60),
+    st.binary(max_size=20),
+    st.lists(st.integers(0, 80), max_size=6),
+    st.integers(0, 6),
+)
+def test_a_sized_body_arrives_whole_and_what_follows_is_told_apart(
+    data: bytes, rest: bytes, cuts: list[int], release_at: int
+) -> None:
     body = sized(len(data))
     sent, behind = b"", b""
     for index, piece in enumerate(split(data + rest, cuts)):
@@ -39,10 +46,19 @@ def test_a_sized_body_arrives_whole_and_what_follows_is_told_apart(data: bytes, 
     assert (sent, behind, body.left, body.received_bytes) == (data, rest, 0, len(data))
 
 
-@given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.binary(max_size=20), st.lists(st.integers(0, 250), max_size=8))
-def test_a_chunked_body_is_framed_anew_with_the_same_data(chunks: list[bytes], rest: bytes, cuts: list[int]) -> None:
+@given(
+    st.lists(st.binary(min_size=1, max_size=30), max_size=5),
+    st.binary(max_size=20),
+    st.lists(st.integers(0, 250), max_size=8),
+)
+def test_a_chunked_body_is_framed_anew_with_the_same_data(
+    chunks: list[bytes], rest: bytes, cuts: list[int]
+) -> None:
     body = chunked()
-    wire = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(piece), piece) for piece in chunks) + b"0\r\nX-Checksum: 1\r\n\r\n"
+    wire = (
+        b"".join(b"%x;ext=1\r\n%b\r\n" % (len(piece), piece) for piece in chunks)
+        + b"0\r\nX-Checksum: 1\r\n\r\n"
+    )
     sent, behind = b"", b""
     for piece in split(wire + rest, cuts):
         if body.left == 0:
@@ -84,7 +100,9 @@ def test_f27_a_chunked_body_over_the_limit_is_413_and_a_broken_one_400() -> None
     assert (caught.value.code, caught.value.reason) == ("malformed_request", "chunk_size")
 
 
-@pytest.mark.parametrize("length", [CAPTURE_BYTES_MAX - 1, CAPTURE_BYTES_MAX, CAPTURE_BYTES_MAX + 1, 3 * CAPTURE_BYTES_MAX])
+@pytest.mark.parametrize(
+    "length", [CAPTURE_BYTES_MAX - 1, CAPTURE_BYTES_MAX, CAPTURE_BYTES_MAX + 1, 3 * CAPTURE_BYTES_MAX]
+)
 def test_the_capture_is_the_beginning_of_the_body_up_to_the_cap(length: int) -> None:
     body = sized(length, capture=True)
     data = bytes(index % 251 for index in range(length))
@@ -95,7 +113,9 @@ def test_the_capture_is_the_beginning_of_the_body_up_to_the_cap(length: int) -> 
 
 
 def test_f29_a_caller_who_sends_waits_for_nothing() -> None:
-    body = RequestBody(fields(b"Content-Length: 4\r\nExpect: 100-continue"), 10, (1, 1), capture=False, now=0.0)
+    body = RequestBody(
+        fields(b"Content-Length: 4\r\nExpect: 100-continue"), 10, (1, 1), capture=False, now=0.0
+    )
     assert body.expect
     body.feed(b"a")
     assert not body.expect

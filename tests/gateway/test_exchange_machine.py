@@ -136,7 +136,10 @@ class ExchangeMachine(RuleBasedStateMachine):
 
         both = ("GET", "POST")
         return [
-            *(make_route(method, "/v1/payments/{id}", upstream, take_place, log_response_body="masked") for method in ("GET", "HEAD")),
+            *(
+                make_route(method, "/v1/payments/{id}", upstream, take_place, log_response_body="masked")
+                for method in ("GET", "HEAD")
+            ),
             make_route("POST", "/v1/payments", upstream, take_place, log_request_body="masked"),
             *(make_route(method, "/v1/waits", upstream, take_place, wait, wait_again) for method in both),
             *(make_route(method, "/v1/refused", upstream, take_place, refuse) for method in both),
@@ -305,14 +308,20 @@ class ExchangeMachine(RuleBasedStateMachine):
             client = caller.transport.protocol
             exchange = client.exchange
             if client.deadline != NEVER:
-                assert self.world.time() - 2 * TICK_S <= client.wheel_at <= client.deadline + TICK_S, "a deadline that nobody watches"
+                assert self.world.time() - 2 * TICK_S <= client.wheel_at <= client.deadline + TICK_S, (
+                    "a deadline that nobody watches"
+                )
             if exchange is None:
-                assert caller.transport.is_closing() or client.deadline != NEVER, "an idle connection without a deadline"
+                assert caller.transport.is_closing() or client.deadline != NEVER, (
+                    "an idle connection without a deadline"
+                )
                 continue
             assert exchange.phase != DONE
             connecting = any(asker is exchange for pool in self.world.pools for asker in pool.asked)
             stepping = exchange._task is not None
-            assert connecting or stepping or client.deadline != NEVER, f"phase {exchange.phase} waits for nothing"
+            assert connecting or stepping or client.deadline != NEVER, (
+                f"phase {exchange.phase} waits for nothing"
+            )
 
     # the end of the play
 
@@ -381,7 +390,9 @@ class ExchangeMachine(RuleBasedStateMachine):
             for answer in answers:
                 assert outcomes[answer.request_id].status == answer.status
             if answers and not answers[-1].whole:
-                assert caller.transport.aborted or caller.was_cut, "a cut answer that could pass for a whole one"
+                assert caller.transport.aborted or caller.was_cut, (
+                    "a cut answer that could pass for a whole one"
+                )
             ids = [answer.request_id for answer in answers if answer.request_id in caller.ids]
             assert ids == sorted(set(ids), key=caller.ids.index), "answers out of order, or one twice"
 

@@ -27,12 +27,17 @@ FIELD_LINES = [
 ]  # fmt: skip
 HEADS = st.builds(
     lambda method, path, host, lines: (
-        b"%b %b HTTP/1.1\r\n%b\r\n" % (method, path, b"".join(line + b"\r\n" for line in [b"Host: " + host, *lines]))
+        b"%b %b HTTP/1.1\r\n%b\r\n"
+        % (method, path, b"".join(line + b"\r\n" for line in [b"Host: " + host, *lines]))
     ),
     st.sampled_from([b"GET", b"HEAD"]),
-    st.sampled_from([b"/v1/open", b"/v1/acme", b"/v1/acme/orders", b"/v1/kept", b"/v1/%6fpen?a=%2f", b"/v1/other"]),
+    st.sampled_from(
+        [b"/v1/open", b"/v1/acme", b"/v1/acme/orders", b"/v1/kept", b"/v1/%6fpen?a=%2f", b"/v1/other"]
+    ),
     st.sampled_from([b"api.test", b"other.test:8080"]),
-    st.lists(st.sampled_from(FIELD_LINES), max_size=5, unique_by=lambda line: line.partition(b":")[0].lower()).map(tuple),
+    st.lists(
+        st.sampled_from(FIELD_LINES), max_size=5, unique_by=lambda line: line.partition(b":")[0].lower()
+    ).map(tuple),
 )
 PEERS = st.sampled_from(["203.0.113.9", "203.0.113.10", "10.9.9.9"])  # the last one is a trusted proxy
 ACME = ReadyConsumer("acme", plan="standard")
@@ -87,7 +92,9 @@ PLAYS = st.lists(st.tuples(st.integers(0, 2), HEADS), min_size=2, max_size=10)
 
 @settings(max_examples=150, deadline=None)
 @given(st.tuples(PEERS, PEERS, PEERS), PLAYS, st.lists(st.integers(0, 9), max_size=10))
-def test_no_request_gets_the_facts_of_another(peers: tuple[str, str, str], play: list[tuple[int, bytes]], repeats: list[int]) -> None:
+def test_no_request_gets_the_facts_of_another(
+    peers: tuple[str, str, str], play: list[tuple[int, bytes]], repeats: list[int]
+) -> None:
     play = [*play, *(play[index % len(play)] for index in repeats)]
     with world() as shared:
         clients: dict[int, FakeTransport] = {}
@@ -103,7 +110,9 @@ def memory_sizes(memory: FieldsMemory) -> tuple[int, int]:
     return len(memory._young), len(memory._old)
 
 
-def test_the_memory_of_sections_is_bounded_and_gives_what_parsing_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_sections_is_bounded_and_gives_what_parsing_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(request_module, "SECTIONS_PER_GENERATION", 4)
     memory = FieldsMemory(128)
     for number in itertools.chain(range(30), range(20, 30), range(5)):
@@ -138,7 +147,9 @@ def test_arbitrary_sections_are_refused_or_read_the_same_twice(raw: bytes) -> No
 GET = b"GET %b HTTP/1.1\r\nHost: api.test\r\nX-Note: " + b"a" * 300 + b"\r\n\r\n"
 
 
-@pytest.mark.xfail(strict=True, reason="listener.data_received: a remembered section skips limits.header_bytes")
+@pytest.mark.xfail(
+    strict=True, reason="listener.data_received: a remembered section skips limits.header_bytes"
+)
 def test_f16_a_longer_target_before_a_remembered_section_is_still_held_against_the_limit() -> None:
     short, long = GET % b"/v1/open", GET % (b"/v1/open?" + b"q" * 300)
     assert sent_alone(long, "203.0.113.9", header_bytes=512)[1] == b"HTTP/1.1 431"

@@ -17,7 +17,10 @@ GET = b"GET /v1/payments/p1 HTTP/1.1\r\nHost: api.test\r\n%b\r\n"
 
 
 def fields_of(head: bytes) -> list[tuple[bytes, bytes]]:
-    return [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in head[:-4].split(b"\r\n")[1:])]
+    return [
+        (name.lower(), value)
+        for name, _, value in (line.partition(b": ") for line in head[:-4].split(b"\r\n")[1:])
+    ]
 
 
 def one(head: bytes, name: bytes) -> bytes | None:
@@ -26,13 +29,21 @@ def one(head: bytes, name: bytes) -> bytes | None:
     return values[0] if values else None
 
 
-def sent(extra: bytes = b"", *, peer: str = "203.0.113.9", routes=default_routes, trusted: tuple[str, ...] = ("10.0.0.0/8",)) -> bytes:
+def sent(
+    extra: bytes = b"",
+    *,
+    peer: str = "203.0.113.9",
+    routes=default_routes,
+    trusted: tuple[str, ...] = ("10.0.0.0/8",),
+) -> bytes:
     with World(routes, trusted=trusted) as world:
         return world.exchange_bytes(GET % extra, client=world.client(peer))[0]
 
 
 def test_the_whole_head_of_a_plain_call() -> None:
-    head = sent(b"Accept: */*\r\nX-Request-Id: r1\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n")
+    head = sent(
+        b"Accept: */*\r\nX-Request-Id: r1\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n"
+    )
     head = re.sub(rb"80319c-[0-9a-f]{16}", b"80319c-SPAN", head)
     assert head == (
         b"GET /v1/payments/p1 HTTP/1.1\r\nHost: api.test\r\nAccept: */*\r\nX-Request-Id: r1\r\n"
@@ -67,7 +78,10 @@ def test_w02_w03_hop_by_hop_and_forged_fields_do_not_pass(line: bytes, name: byt
 
 
 def test_w02_what_connection_lists_is_removed_in_any_order_and_case() -> None:
-    for extra in (b"Connection: x-note, Keep-Alive\r\nX-Note: 1\r\nX-Other: 2\r\n", b"X-NOTE: 1\r\nX-Other: 2\r\nConnection: X-Note\r\n"):
+    for extra in (
+        b"Connection: x-note, Keep-Alive\r\nX-Note: 1\r\nX-Other: 2\r\n",
+        b"X-NOTE: 1\r\nX-Other: 2\r\nConnection: X-Note\r\n",
+    ):
         head = sent(extra)
         assert one(head, b"x-note") is None
         assert one(head, b"x-other") == b"2"
@@ -76,13 +90,27 @@ def test_w02_what_connection_lists_is_removed_in_any_order_and_case() -> None:
 @pytest.mark.parametrize(
     ("extra", "peer", "expected"),
     [
-        (b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: x.test\r\n", "203.0.113.9", (b"203.0.113.9", b"http", b"api.test")),
-        (b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: x.test\r\n", "10.1.1.1", (b"1.2.3.4, 10.1.1.1", b"https", b"x.test")),
-        (b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\n", "10.1.1.1", (b"1.2.3.4, 5.6.7.8, 10.1.1.1", b"http", b"api.test")),
+        (
+            b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: x.test\r\n",
+            "203.0.113.9",
+            (b"203.0.113.9", b"http", b"api.test"),
+        ),
+        (
+            b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: x.test\r\n",
+            "10.1.1.1",
+            (b"1.2.3.4, 10.1.1.1", b"https", b"x.test"),
+        ),
+        (
+            b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\n",
+            "10.1.1.1",
+            (b"1.2.3.4, 5.6.7.8, 10.1.1.1", b"http", b"api.test"),
+        ),
         (b"X-Forwarded-Proto: gopher\r\n", "10.1.1.1", (b"10.1.1.1", b"http", b"api.test")),
     ],
 )
-def test_w03_forwarded_fields_are_believed_from_trusted_proxies_only(extra: bytes, peer: str, expected: tuple[bytes, bytes, bytes]) -> None:
+def test_w03_forwarded_fields_are_believed_from_trusted_proxies_only(
+    extra: bytes, peer: str, expected: tuple[bytes, bytes, bytes]
+) -> None:
     head = sent(extra, peer=peer)
     assert tuple(one(head, b"x-forwarded-" + part) for part in (b"for", b"proto", b"host")) == expected
 
@@ -103,17 +131,30 @@ def test_te_is_sent_anew_as_trailers_only() -> None:
 @pytest.mark.parametrize(
     ("extra", "kept"),
     [
-        (b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=1\r\n", b"a=1"),
+        (
+            b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=1\r\n",
+            b"a=1",
+        ),
         (b"traceparent: 00-zz\r\ntracestate: a=1\r\n", None),
-        (b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n" * 2 + b"tracestate: a=1\r\n", None),
-        pytest.param(b"tracestate: a=1\r\n", None, marks=pytest.mark.xfail(strict=True, reason="outbound.Prepared keeps an orphan tracestate")),
+        (
+            b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n" * 2
+            + b"tracestate: a=1\r\n",
+            None,
+        ),
+        pytest.param(
+            b"tracestate: a=1\r\n",
+            None,
+            marks=pytest.mark.xfail(strict=True, reason="outbound.Prepared keeps an orphan tracestate"),
+        ),
     ],
 )
 def test_tracestate_goes_on_with_the_trace_it_belongs_to_only(extra: bytes, kept: bytes | None) -> None:
     assert one(sent(extra), b"tracestate") == kept
 
 
-ORDER_BUG = pytest.mark.xfail(strict=True, reason="request._sort puts remembered lines before those it meets for the first time")
+ORDER_BUG = pytest.mark.xfail(
+    strict=True, reason="request._sort puts remembered lines before those it meets for the first time"
+)
 
 
 @ORDER_BUG
@@ -148,7 +189,9 @@ CONSUMER = ReadyConsumer("acme", plan="standard")
         (b"X-API-Key: fg_abc", b"x-api-key", True, True),
     ],
 )
-def test_the_credential_stays_here_unless_the_api_forwards_it(line: bytes, used: bytes, forward: bool, passes: bool) -> None:
+def test_the_credential_stays_here_unless_the_api_forwards_it(
+    line: bytes, used: bytes, forward: bool, passes: bool
+) -> None:
     step = identify(Identity(CONSUMER, "key_1"), used)
 
     def routes(upstream: object) -> list[ReadyRoute]:
@@ -156,7 +199,11 @@ def test_the_credential_stays_here_unless_the_api_forwards_it(line: bytes, used:
 
     head = sent(line + b"\r\n", routes=routes)
     assert (line in head) == passes
-    assert (one(head, b"x-consumer-id"), one(head, b"x-consumer-plan"), one(head, b"x-credential-id")) == (b"acme", b"standard", b"key_1")
+    assert (one(head, b"x-consumer-id"), one(head, b"x-consumer-plan"), one(head, b"x-credential-id")) == (
+        b"acme",
+        b"standard",
+        b"key_1",
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +221,9 @@ def test_the_credential_stays_here_unless_the_api_forwards_it(line: bytes, used:
         (b"2001:db8::1, fd00::1", "10.0.0.1", "2001:db8::1"),
     ],
 )
-def test_the_caller_behind_proxies_is_the_nearest_address_that_is_none(forwarded_for: bytes | None, peer: str, expected: str) -> None:
+def test_the_caller_behind_proxies_is_the_nearest_address_that_is_none(
+    forwarded_for: bytes | None, peer: str, expected: str
+) -> None:
     assert address_behind(forwarded_for, peer, TRUSTED) == expected
 
 
@@ -201,7 +250,9 @@ def test_hash_keys() -> None:
 
 
 NAMES = st.from_regex(rb"X-[A-Za-z0-9-]{1,10}", fullmatch=True)
-VALUES = st.binary(max_size=10).map(lambda data: bytes(byte for byte in data if byte >= 0x20 and byte != 0x7F).strip(b" "))
+VALUES = st.binary(max_size=10).map(
+    lambda data: bytes(byte for byte in data if byte >= 0x20 and byte != 0x7F).strip(b" ")
+)
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from functools import wraps
+from typing import Self
 
 import pytest
 
@@ -52,7 +53,7 @@ async def settle() -> None:
 class Server:
     """A listening target on 127.0.0.1 that says nothing."""
 
-    async def __aenter__(self) -> "Server":
+    async def __aenter__(self) -> Self:
         self.writers: list[asyncio.StreamWriter] = []
         self.arrived = asyncio.Event()
         self.server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -108,7 +109,9 @@ async def test_an_opening_counts_before_it_is_done() -> None:
 async def test_a_refused_connect_frees_its_place_and_says_so() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        pool = Pool(Target("t", "127.0.0.1", unused.getsockname()[1]), upstream(), asyncio.get_running_loop(), Time())
+        pool = Pool(
+            Target("t", "127.0.0.1", unused.getsockname()[1]), upstream(), asyncio.get_running_loop(), Time()
+        )
         asker = Asker()
         await pool.open(asker)
     assert (asker.reason, pool.open_count) == ("connect_refused", 0)
@@ -154,7 +157,9 @@ class Resolver:
 
 
 @living
-async def test_a_name_is_asked_for_again_after_its_time_and_its_last_good_answer_outlives_the_resolver() -> None:
+async def test_a_name_is_asked_for_again_after_its_time_and_its_last_good_answer_outlives_the_resolver() -> (
+    None
+):
     async with Server() as server:
         time = Time()
         resolver = Resolver(asyncio.get_running_loop())
@@ -202,7 +207,9 @@ async def test_addresses_are_not_asked_for() -> None:
         assert resolver.asked == 0
 
 
-@pytest.mark.xfail(strict=True, reason="Pool._open: an error that is no OSError reaches nobody, and the call waits for ever")
+@pytest.mark.xfail(
+    strict=True, reason="Pool._open: an error that is no OSError reaches nobody, and the call waits for ever"
+)
 @living
 async def test_a_name_that_cannot_even_be_asked_for_is_told_like_any_failure() -> None:
     pool = Pool(Target("t", "a" * 64 + ".test", 80), upstream(), asyncio.get_running_loop(), Time())
@@ -301,7 +308,9 @@ def test_new_bounds_hold_for_connections_of_the_old_revision() -> None:
 
 
 @pytest.mark.parametrize("how", ["surplus bytes", "end", "loss"])
-def test_w07_a_connection_that_ended_while_idle_is_never_lent_not_even_before_the_loop_has_said_so(how: str) -> None:
+def test_w07_a_connection_that_ended_while_idle_is_never_lent_not_even_before_the_loop_has_said_so(
+    how: str,
+) -> None:
     with World() as world:
         client = world.client()
         world.exchange_bytes(GET, client=client)

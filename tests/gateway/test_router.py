@@ -22,7 +22,10 @@ PATHS = st.lists(st.sampled_from(["a", "b", "payments", "x", "", "{id}", "{rest.
 
 def shape(template: str) -> tuple[str, ...]:
     """What makes two templates equal: their literals and the places of their names."""
-    return tuple("{...}" if part.endswith("...}") else "{}" if part.startswith("{") else part for part in template.split("/")[1:])
+    return tuple(
+        "{...}" if part.endswith("...}") else "{}" if part.startswith("{") else part
+        for part in template.split("/")[1:]
+    )
 
 
 def naive_rank(template: str, path: bytes) -> tuple[int, ...] | None:
@@ -46,14 +49,22 @@ def naive_rank(template: str, path: bytes) -> tuple[int, ...] | None:
 
 
 def naive_find(routes: list[tuple[str, str, str]], path: bytes) -> dict[bytes, str] | None:
-    ranked = [(rank, shape(template)) for _, template, _ in routes if (rank := naive_rank(template, path)) is not None]
+    ranked = [
+        (rank, shape(template))
+        for _, template, _ in routes
+        if (rank := naive_rank(template, path)) is not None
+    ]
     if not ranked:
         return None
     best = min(ranked)[1]
     return {method.encode(): name for method, template, name in routes if shape(template) == best}
 
 
-@given(st.lists(st.tuples(METHODS, TEMPLATES), max_size=10, unique_by=lambda pair: (pair[0], shape(pair[1]))), st.lists(PATHS, max_size=8), st.randoms())
+@given(
+    st.lists(st.tuples(METHODS, TEMPLATES), max_size=10, unique_by=lambda pair: (pair[0], shape(pair[1]))),
+    st.lists(PATHS, max_size=8),
+    st.randoms(),
+)
 def test_the_router_agrees_with_a_naive_matcher_in_any_order(
     declared: list[tuple[str, str]], paths: list[bytes], rng: random.Random
 ) -> None:
@@ -92,7 +103,13 @@ def test_the_router_agrees_with_a_naive_matcher_in_any_order(
     ],
 )
 def test_the_table(path: bytes, template: str | None) -> None:
-    templates = ["/v1/{rest...}", "/v1/payments/{id}", "/v1/payments", "/v1/payments/search", "/v1/payments/{id}/refunds"]
+    templates = [
+        "/v1/{rest...}",
+        "/v1/payments/{id}",
+        "/v1/payments",
+        "/v1/payments/search",
+        "/v1/payments/{id}/refunds",
+    ]
     found = Router(("GET", each, each) for each in templates).find(path)
     assert (found.methods[b"GET"] if found is not None else None) == template
 

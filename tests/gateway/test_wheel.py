@@ -57,7 +57,9 @@ def bench():
 
 
 MOVES = st.lists(
-    st.tuples(st.integers(0, 2), st.one_of(st.none(), st.floats(0.0, 9.0)), st.integers(0, 70)), min_size=1, max_size=15
+    st.tuples(st.integers(0, 2), st.one_of(st.none(), st.floats(0.0, 9.0)), st.integers(0, 70)),
+    min_size=1,
+    max_size=15,
 )
 
 
@@ -129,7 +131,10 @@ def test_a_late_turn_handles_everything_due_in_order(bench: Bench) -> None:
     alarms = [Alarm() for _ in range(5)]
     order: list[int] = []
     for index, alarm in enumerate(alarms):
-        alarm.on_deadline = lambda now, index=index, alarm=alarm: (order.append(index), setattr(alarm, "deadline", NEVER))  # type: ignore[method-assign]
+        alarm.on_deadline = lambda now, index=index, alarm=alarm: (
+            order.append(index),
+            setattr(alarm, "deadline", NEVER),
+        )  # type: ignore[method-assign]
         bench.arm(alarm, bench.time.now + 0.3 * (5 - index))
     bench.turn(1, step=3600.0)
     assert order == [4, 3, 2, 1, 0]

@@ -58,7 +58,7 @@ def _read(wire: bytes, *, bodiless: bool, until_close: bool) -> tuple[Message, b
             break
         assert colon, line
         lower = name.lower()
-        assert lower not in fields or lower in {b"via"}, f"{name!r} twice in {head!r}"
+        assert lower not in fields or lower == b"via", f"{name!r} twice in {head!r}"
         fields[lower] = value
     if not end:
         return Message(lines[0], fields, b"", whole=False), b""
@@ -82,7 +82,7 @@ def _read_chunked(start: bytes, fields: dict[bytes, bytes], wire: bytes) -> tupl
             return Message(start, fields, body, whole=False), b""
         length = int(size, 16)
         if length == 0:
-            trailers, end, rest = (b"\r\n" + rest).partition(b"\r\n\r\n")
+            _trailers, end, rest = (b"\r\n" + rest).partition(b"\r\n\r\n")
             return Message(start, fields, body, whole=bool(end)), rest
         if len(rest) < length + 2:
             return Message(start, fields, body + rest[:length], whole=False), b""

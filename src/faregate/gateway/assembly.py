@@ -1,14 +1,14 @@
-"""From a snapshot to what runs: the router, each route's ready steps, the upstreams with their balancers and pools.
+"""From a snapshot to what runs: the router, each route's ready steps, the upstreams with their balancers
+and pools.
 
-The one place where the order of the steps is written (DESIGN section 2), and where state that outlives a revision is
-carried over by stable key: balancing, health and connections by upstream and target name; counters and key sets live
-in stores of their own.
+The one place where the order of the steps is written (DESIGN section 2), and where state that outlives a
+revision is carried over by stable key: balancing, health and connections by upstream and target name;
+counters and key sets live in stores of their own.
 """
 
 import asyncio
 import ipaddress
 import time
-from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ import msgspec
 
 from faregate.gateway.balance import Balancer, make_balancer
 from faregate.gateway.http1.request import FieldsMemory
-from faregate.gateway.outbound import Network
 from faregate.gateway.pool import Pool
 from faregate.gateway.router import Router
 from faregate.kernel.problems import Refusal
@@ -28,6 +27,9 @@ from faregate.snapshot.call import Call, ReadyConsumer, ReadyRoute, Step
 from faregate.snapshot.data import Consumer, GatewayLimits, Route, Snapshot, Upstream, Version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from faregate.gateway.outbound import Network
     from faregate.stores.counters import Counters
     from faregate.stores.keysets import KeySets
 
@@ -37,7 +39,9 @@ class ReadyUpstream:
 
     __slots__ = ("balancer", "data", "first_byte_timeout", "hash_on", "idle_timeout", "name", "total_timeout")
 
-    def __init__(self, data: Upstream, balancer: Balancer, loop: asyncio.AbstractEventLoop, limits: GatewayLimits) -> None:
+    def __init__(
+        self, data: Upstream, balancer: Balancer, loop: asyncio.AbstractEventLoop, limits: GatewayLimits
+    ) -> None:
         self.data = data
         self.balancer = balancer
         self.name = data.name
@@ -50,8 +54,14 @@ class ReadyUpstream:
             if isinstance(pool, Pool):
                 pool.reconfigure(data)
             else:
-                target.pool = Pool(target.data, data, loop, time.monotonic,
-                                   header_bytes_max=limits.header_bytes, headers_max=limits.headers)
+                target.pool = Pool(
+                    target.data,
+                    data,
+                    loop,
+                    time.monotonic,
+                    header_bytes_max=limits.header_bytes,
+                    headers_max=limits.headers,
+                )
 
     @property
     def pools(self) -> list[Pool]:
@@ -65,17 +75,25 @@ class ReadyUpstream:
 class Runtime:
     """One revision as a worker runs it. Immutable but for what the balancers learn."""
 
-    def __init__(self, snapshot: Snapshot, router: "Router[ReadyRoute]", upstreams: dict[str, ReadyUpstream]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, router: "Router[ReadyRoute]", upstreams: dict[str, ReadyUpstream]
+    ) -> None:
         self.revision = snapshot.revision
         self.limits = snapshot.gateway.limits
-        self.trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(text) for text in snapshot.gateway.trusted_proxies)
+        self.trusted: tuple[Network, ...] = tuple(
+            ipaddress.ip_network(text) for text in snapshot.gateway.trusted_proxies
+        )
         self.router = router
         self.upstreams = upstreams
-        self.fields = FieldsMemory(self.limits.headers)
+        self.fields = FieldsMemory(self.limits.header_bytes, self.limits.headers)
 
 
 def assemble(
-    snapshot: Snapshot, counters: "Counters", keysets: "KeySets", loop: asyncio.AbstractEventLoop, previous: Runtime | None = None
+    snapshot: Snapshot,
+    counters: "Counters",
+    keysets: "KeySets",
+    loop: asyncio.AbstractEventLoop,
+    previous: Runtime | None = None,
 ) -> Runtime:
     """Builds everything a worker needs to run ``snapshot``, beside what is running now.
 
@@ -97,13 +115,16 @@ def assemble(
         ready.answer_headers = _lifecycle_headers(version)
         ready.upstream_headers = b"X-Api-Version: %b\r\n" % version.name.encode()
         ready.log_fields = '"api":{},"version":{},"route":{}'.format(
-            *(msgspec.json.encode(text).decode() for text in (route.api, version.name, route.label)))
+            *(msgspec.json.encode(text).decode() for text in (route.api, version.name, route.label))
+        )
         routes.append((route.method, route.template, ready))
     return Runtime(snapshot, Router(routes), upstreams)
 
 
 def retire(previous: Runtime, current: Runtime) -> None:
-    """Closes the pools of targets that ``current`` no longer has; lent connections close when they come back."""
+    """Closes the pools of targets that ``current`` no longer has; lent connections close when they come
+    back.
+    """
     kept = {id(pool) for upstream in current.upstreams.values() for pool in upstream.pools}
     for upstream in previous.upstreams.values():
         for pool in upstream.pools:
@@ -114,7 +135,13 @@ def retire(previous: Runtime, current: Runtime) -> None:
 class _StepBuilder:
     """Makes a route's steps, in the one written order, from parts prepared once per snapshot."""
 
-    def __init__(self, snapshot: Snapshot, consumers: dict[str, ReadyConsumer], counters: "Counters", keysets: "KeySets") -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        consumers: dict[str, ReadyConsumer],
+        counters: "Counters",
+        keysets: "KeySets",
+    ) -> None:
         self._authenticators = Authenticators(snapshot, consumers, keysets)
         self._address = address.build(consumers.values())
         self._plans = {plan.name: plan for plan in snapshot.plans}
@@ -122,8 +149,10 @@ class _StepBuilder:
         self._shared: dict[object, Step | None] = {}
 
     def __call__(self, route: Route, version: Version) -> tuple[Step, ...]:
-        """Retired versions first: nobody's identity changes that answer. Identity before the draft check and the address
-        list, which judge the consumer; permission before counting, so that a call that may not pass takes nothing."""
+        """Retired versions first: nobody's identity changes that answer. Identity before the draft check
+        and the address list, which judge the consumer; permission before counting, so that a call that may
+        not pass takes nothing.
+        """
         if version.state == "retired":
             return (_retired,)
         draft = _draft_only_for(frozenset(version.preview)) if version.state == "draft" else None
@@ -145,8 +174,13 @@ class _StepBuilder:
 
 def _ready_consumer(consumer: Consumer) -> ReadyConsumer:
     networks = tuple(ipaddress.ip_network(text) for text in consumer.allow_ips) or None
-    return ReadyConsumer(consumer.name, plan=consumer.plan, permissions=frozenset(consumer.permissions), networks=networks,
-                         suspended=consumer.suspended)
+    return ReadyConsumer(
+        consumer.name,
+        plan=consumer.plan,
+        permissions=frozenset(consumer.permissions),
+        networks=networks,
+        suspended=consumer.suspended,
+    )
 
 
 def _retired(call: Call) -> Refusal:  # noqa: ARG001 - every call of such a version; its headers hold the successor's link
@@ -164,7 +198,9 @@ def _draft_only_for(preview: frozenset[str]) -> Step:
 
 
 def _lifecycle_headers(version: Version) -> bytes:
-    """Deprecation (RFC 9745), Sunset (RFC 8594) and the successor's link, for deprecated and retired versions."""
+    """Deprecation (RFC 9745), Sunset (RFC 8594) and the successor's link, for deprecated and retired
+    versions.
+    """
     if version.state not in {"deprecated", "retired"}:
         return b""
     lines = b""

@@ -1,7 +1,9 @@
-"""The body of one request on its way through: counted or decoded, held until there is a connection, never changed.
+"""The body of one request on its way through: counted or decoded, held until there is a connection, never
+changed.
 
-Made only for requests that have one. It knows where the body ends and what was learned about it; sockets are the
-exchange's affair. Memory: what came with the head, plus at most one read, since reading pauses until there is a connection.
+Made only for requests that have one. It knows where the body ends and what was learned about it; sockets
+are the exchange's affair. Memory: what came with the head, plus at most one read, since reading pauses
+until there is a connection.
 """
 
 from typing import Final
@@ -19,7 +21,9 @@ class RequestBody:
 
     __slots__ = ("_decoder", "_held", "captured", "expect", "left", "received_bytes", "started_at")
 
-    def __init__(self, fields: Fields, bytes_max: int, trailer_limits: tuple[int, int], *, capture: bool, now: float) -> None:
+    def __init__(
+        self, fields: Fields, bytes_max: int, trailer_limits: tuple[int, int], *, capture: bool, now: float
+    ) -> None:
         self._decoder: ChunkDecoder | None = None
         self._held: list[bytes] | None = []
         self.captured: bytearray | None = bytearray() if capture else None
@@ -29,11 +33,13 @@ class RequestBody:
         self.started_at = now
         if fields.chunked:
             self.left = -1
-            self._decoder = ChunkDecoder(trailer_bytes_max=trailer_limits[0], trailers_max=trailer_limits[1],
-                                         body_bytes_max=bytes_max)
+            self._decoder = ChunkDecoder(
+                trailer_bytes_max=trailer_limits[0], trailers_max=trailer_limits[1], body_bytes_max=bytes_max
+            )
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """What to send for ``data``, framed anew (W01), and the bytes behind the body's end. Raises ``Refusal``.
+        """What to send for ``data``, framed anew (W01), and the bytes behind the body's end. Raises
+        ``Refusal``.
 
         While nothing is connected the first is empty and the data is held for ``release``.
         """
@@ -42,7 +48,7 @@ class RequestBody:
             return self._feed_chunked(self._decoder, data)
         rest = b""
         if len(data) > self.left:
-            data, rest = data[:self.left], data[self.left:]
+            data, rest = data[: self.left], data[self.left :]
         self.left -= len(data)
         self.received_bytes += len(data)
         self._capture(data)
@@ -81,7 +87,7 @@ class RequestBody:
     def _capture(self, data: bytes) -> None:
         captured = self.captured
         if captured is not None and len(captured) < CAPTURE_BYTES_MAX:
-            captured += data[:CAPTURE_BYTES_MAX - len(captured)]
+            captured += data[: CAPTURE_BYTES_MAX - len(captured)]
 
     def _send_or_hold(self, data: bytes) -> bytes:
         if self._held is None:

@@ -1,8 +1,9 @@
-"""The line between the supervisor and each of its workers: small JSON messages, one a line, over a socket pair.
+"""The line between the supervisor and each of its workers: small JSON messages, one a line, over a socket
+pair.
 
-Down: ``reload`` (take the snapshot at a path), ``drain`` (finish within a grace time), ``stop`` (now). Up: ``ready``,
-``reloaded``, ``failed``. The end of the line means that the other process is gone: a worker then drains, the supervisor waits for
-the exit status.
+Down: ``reload`` (take the snapshot at a path), ``drain`` (finish within a grace time), ``stop`` (now). Up:
+``ready``, ``reloaded``, ``failed``. The end of the line means that the other process is gone: a worker then
+drains, the supervisor waits for the exit status.
 """
 
 import socket
@@ -26,7 +27,9 @@ class Message(msgspec.Struct, omit_defaults=True):
 
 
 class WorkerSettings(msgspec.Struct):
-    """Everything a worker is started with, as one JSON argument. ``listen``: inherited listening sockets, by descriptor."""
+    """Everything a worker is started with, as one JSON argument. ``listen``: inherited listening sockets,
+    by descriptor.
+    """
 
     index: int
     workers: int

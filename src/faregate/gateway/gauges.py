@@ -16,7 +16,9 @@ def gauges(plane: Plane) -> list[Reading]:
         name = upstream.data.name
         upstream_connections += sum(pool.open_count for pool in upstream.pools)
         for status in upstream.balancer.states(now):
-            readings.append(Reading("faregate_target_up", (name, status.name), 1.0 if status.state == "up" else 0.0))
+            readings.append(
+                Reading("faregate_target_up", (name, status.name), 1.0 if status.state == "up" else 0.0)
+            )
             readings.append(Reading("faregate_target_in_flight", (name, status.name), status.in_flight))
     readings.append(Reading("faregate_connections", ("upstream",), upstream_connections))
     return readings

@@ -1,18 +1,26 @@
 """A caller's connection: whole heads out of the byte stream, one request at a time, answers in order.
 
-It knows HTTP's outer shape only: where a head ends, that pipelined requests wait their turn (F31), when a connection
-is kept or closed, and what an idle, slow or half-closed peer is granted. What a request means is the exchange's affair.
+It knows HTTP's outer shape only: where a head ends, that pipelined requests wait their turn (F31), when a
+connection is kept or closed, and what an idle, slow or half-closed peer is granted. What a request means is
+the exchange's affair.
 """
 
 import asyncio
-import ipaddress
 from typing import TYPE_CHECKING, Final, cast
 
 from faregate.gateway.exchange import Exchange
-from faregate.gateway.http1.request import LINE_BYTES_MAX, REQUEST_LINE, TARGET_BYTES_MAX, Fields, check_framing, may_have_body, parse_line
-from faregate.gateway.http1.paths import normalise
+from faregate.gateway.http1.partial import hopeless
+from faregate.gateway.http1.request import (
+    LINE_BYTES_MAX,
+    REQUEST_LINE,
+    TARGET_BYTES_MAX,
+    Fields,
+    Line,
+    may_have_body,
+    parse_head,
+)
 from faregate.gateway.http1.targets import METHODS
-from faregate.gateway.outbound import is_trusted
+from faregate.gateway.outbound import is_trusted, plain_address
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.problems import Refusal
 
@@ -26,15 +34,39 @@ FIELDS_KEPT_BYTES_MAX: Final = 4 << 10
 """A longer head is not kept for comparison with the next one: an idle connection must stay small."""
 LINGER_S: Final = 1.0
 LINGER_BYTES_MAX: Final = 64 << 10
-"""What is still read and dropped after the last answer, so that a reset does not destroy it (W06; RFC 9112 section 9.6)."""
+"""What is still read and dropped after the last answer, so that a reset does not destroy it (W06; RFC 9112
+section 9.6).
+"""
 WRITE_HIGH_BYTES: Final = 256 << 10
 
 
 class ClientConnection(asyncio.Protocol):
-    """One accepted connection. ``exchange`` is the call in progress; ``lost``: nothing can be written any more."""
+    """One accepted connection. ``exchange`` is the call in progress; ``lost``: nothing can be written any
+    more.
+    """
 
-    __slots__ = ("_buffer", "_closing", "_eof", "_fields", "_linger_left", "_partial", "_read_paused", "_skip", "_unusual", "deadline", "exchange",
-                 "forwarded_lines", "lost", "peer_ip", "plane", "proto", "transport", "trusted", "wheel_at", "write_paused")
+    __slots__ = (
+        "_buffer",
+        "_closing",
+        "_eof",
+        "_fields",
+        "_linger_left",
+        "_partial",
+        "_read_paused",
+        "_skip",
+        "_unusual",
+        "deadline",
+        "exchange",
+        "forwarded_lines",
+        "lost",
+        "peer_ip",
+        "plane",
+        "proto",
+        "transport",
+        "trusted",
+        "wheel_at",
+        "write_paused",
+    )
 
     def __init__(self, plane: "Plane") -> None:
         self.plane = plane
@@ -50,9 +82,9 @@ class ClientConnection(asyncio.Protocol):
         self.forwarded_lines = b""
         self._buffer = bytearray()
         self._fields: Fields | None = None  # of the request before: most come again
-        self._partial = False      # part of a head has come
-        self._skip = 0             # bytes of a refused call's body still to be dropped
-        self._unusual = False      # any of the two, or closing: not the common path
+        self._partial = False  # part of a head has come
+        self._skip = 0  # bytes of a refused call's body still to be dropped
+        self._unusual = False  # any of the two, or closing: not the common path
         self._eof = False
         self._closing = False
         self._linger_left = LINGER_BYTES_MAX
@@ -66,9 +98,12 @@ class ClientConnection(asyncio.Protocol):
         plane = self.plane
         plane.clients.add(self)
         peer = transport.get_extra_info("peername")
-        self.peer_ip = _plain_address(str(peer[0])) if peer else ""
+        self.peer_ip = plain_address(str(peer[0])) if peer else ""
         self.trusted = bool(plane.runtime.trusted) and is_trusted(self.peer_ip, plane.runtime.trusted)
-        self.forwarded_lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (self.peer_ip.encode(), self.proto)
+        self.forwarded_lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
+            self.peer_ip.encode(),
+            self.proto,
+        )
         now = plane.monotonic()
         self.arm(now + plane.runtime.limits.header_timeout, now)
 
@@ -86,9 +121,12 @@ class ClientConnection(asyncio.Protocol):
                 end = data.find(b"\r\n\r\n", at - 2) + 4
                 self._fields = fields = self.plane.runtime.fields.known(data[at:end])
             if fields is not None and at < TARGET_BYTES_MAX:
-                method, target, path, minor = match.groups()
-                if not (b"/." in path or b"//" in path or (fields.framed and not may_have_body(fields, method, minor))):
-                    self._begin(method, target, path, minor, fields, data, end)
+                line: Line = match.groups()  # type: ignore[assignment]  # four groups, all matched
+                path = line[2]
+                if not (
+                    b"/." in path or b"//" in path or (fields.framed and not may_have_body(fields, line))
+                ):
+                    self._begin(line, fields, data, end)
                     return
         end = data.find(b"\r\n\r\n") + 4
         if end > 4:
@@ -200,7 +238,9 @@ class ClientConnection(asyncio.Protocol):
     # heads
 
     def _receive_unusual(self, data: bytes) -> None:
-        """Bytes of a body, of later requests, of a head in pieces, to be skipped, or on a connection that only lingers."""
+        """Bytes of a body, of later requests, of a head in pieces, to be skipped, or on a connection that
+        only lingers.
+        """
         exchange = self.exchange
         if exchange is not None:
             if exchange.wants_body:
@@ -248,54 +288,48 @@ class ClientConnection(asyncio.Protocol):
             buffer.clear()
             self._parse(whole, end + 4)
             return
-        if (reason := _hopeless(buffer, max(0, seen - 1))) is not None:
+        if (reason := hopeless(buffer, max(0, seen - 1))) is not None:
             self._refuse_head(Refusal("malformed_request", reason=reason))
         elif len(buffer) > plane.runtime.limits.header_bytes:
-            self._refuse_head(Refusal("headers_too_large" if b"\r\n" in buffer[2:] else "target_too_long", reason="head_too_large"))
+            self._refuse_head(
+                Refusal(
+                    "headers_too_large" if b"\r\n" in buffer[2:] else "target_too_long",
+                    reason="head_too_large",
+                )
+            )
         elif len(buffer) - buffer.rfind(b"\n") > LINE_BYTES_MAX:
-            self._refuse_head(Refusal("headers_too_large" if b"\n" in buffer[2:] else "target_too_long", reason="line_too_long"))
+            self._refuse_head(
+                Refusal(
+                    "headers_too_large" if b"\n" in buffer[2:] else "target_too_long", reason="line_too_long"
+                )
+            )
 
     def _parse(self, data: bytes, end: int) -> None:
-        """A head with a body behind it, with new fields, or out of the common; it ends at ``end``."""
+        """A head with new fields or out of the common; it ends at ``end``."""
         self._partial = self._unusual = False
         if data[:2] == b"\r\n":  # one empty line ahead of a request is passed over (F04)
             data = data[2:]
             end -= 2
         plane = self.plane
-        runtime = plane.runtime
         try:
-            if end > runtime.limits.header_bytes:
-                raise Refusal("headers_too_large", reason="head_too_large")
-            at = data.find(b"\r\n") + 2
-            match = _request_line(data)
-            method, target, path, minor = match.groups() if match is not None else parse_line(data)
-            if len(target) > TARGET_BYTES_MAX:
-                raise Refusal("target_too_long", reason="target_too_long")
-            fields = self._fields
-            if fields is None or len(fields.raw) != end - at or not data.startswith(fields.raw, at):
-                fields = runtime.fields.recall(data[at:end])
-                self._fields = fields if end <= FIELDS_KEPT_BYTES_MAX else None
-            if target[:1] != b"/":
-                method, target, path, minor = parse_line(data, fields.host)
-            path = normalise(path)
-            if fields.framed:
-                check_framing(fields, method, minor)
+            line, fields = parse_head(data, end, plane.runtime.fields)
             if fields.via and plane.via in fields.via:
-                raise Refusal("loop_detected", reason="own_name_in_via")
+                raise Refusal("loop_detected", reason="own_name_in_via")  # noqa: TRY301 - told like the others
         except Refusal as refusal:
             self._refuse_head(refusal, data)
             return
-        self._begin(method, target, path, minor, fields, data, end)
+        self._fields = fields if end <= FIELDS_KEPT_BYTES_MAX else None
+        self._begin(line, fields, data, end)
 
-    def _begin(self, method: bytes, target: bytes, path: bytes, minor: bytes, fields: Fields, data: bytes, end: int) -> None:  # noqa: PLR0913 - a head's parts
+    def _begin(self, line: Line, fields: Fields, data: bytes, end: int) -> None:
         """Starts the call of a head that ends in ``data`` at ``end``."""
         plane = self.plane
         self.exchange = exchange = Exchange(self, plane, plane.monotonic())
         try:
             if fields.framed:
-                rest = exchange.begin_with_body(method, target, path, minor, fields, data[end:])
+                rest = exchange.begin_with_body(line, fields, data[end:])
             else:
-                exchange.begin(method, target, path, minor, fields)
+                exchange.begin(line, fields)
                 rest = data[end:]
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
             exchange.internal_error(error)
@@ -335,14 +369,17 @@ class ClientConnection(asyncio.Protocol):
         self.resume_reading()
         if held:
             self.data_received(held)
-        if self._eof and self.exchange is None and not self._closing:
+        exchange: Exchange | None = self.exchange  # which data_received may have set
+        if self._eof and exchange is None and not self._closing:
             self._partial = self._unusual = False
             self._close_now()
 
     # ends
 
     def _close_gently(self, now: float) -> None:
-        """Sends the end of the stream, then reads on for a moment so that the last answer is not lost to a reset."""
+        """Sends the end of the stream, then reads on for a moment so that the last answer is not lost to a
+        reset.
+        """
         self._closing = self._unusual = True
         self._buffer.clear()
         transport = self.transport
@@ -363,27 +400,3 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = NEVER
         if self.transport is not None:
             self.transport.close()
-
-
-def _hopeless(buffer: bytearray, start: int) -> str | None:
-    """The reason why an unfinished head can only be refused: a bare LF, or a bare CR (F13)."""
-    at = buffer.find(b"\n", start)
-    while at >= 0:
-        if at == 0 or buffer[at - 1] != 13:
-            return "bare_lf"
-        at = buffer.find(b"\n", at + 1)
-    at = buffer.find(b"\r", start)
-    while 0 <= at < len(buffer) - 1:
-        if buffer[at + 1] != 10:
-            return "bare_cr"
-        at = buffer.find(b"\r", at + 1)
-    return None
-
-
-def _plain_address(address: str) -> str:
-    """IPv4 in plain form even when it came through an IPv6 socket."""
-    if address.startswith("::ffff:"):
-        mapped = ipaddress.IPv6Address(address).ipv4_mapped
-        if mapped is not None:
-            return str(mapped)
-    return address

@@ -1,4 +1,6 @@
-"""What goes upstream in place of what came: the rebuilt head (W01-W04, SPEC section 3 "Headers to the upstream")."""
+"""What goes upstream in place of what came: the rebuilt head (W01-W04, SPEC section 3 "Headers to the
+upstream").
+"""
 
 import ipaddress
 from collections.abc import Sequence
@@ -16,7 +18,8 @@ Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 
 class Prepared:
-    """The parts of a request's head that depend only on its fields, the identity and the route: made once per change.
+    """The parts of a request's head that depend only on its fields, the identity and the route: made once
+    per change.
 
     Kept with the fields, which several connections may share: nothing of a connection may enter here.
     """
@@ -38,14 +41,16 @@ class Prepared:
             framing = b"Content-Length: %d\r\n" % fields.content_length
         else:
             framing = b"Transfer-Encoding: chunked\r\n" if fields.chunked else b""
-        self.after = b"".join((
-            _credentials(fields, exchange.call.credential_used, forward=route.data.forward_credential),
-            identity.headers if identity is not None else b"",
-            route.upstream_headers,
-            b"Via: %b, %b\r\n" % (fields.via, via) if fields.via else b"Via: %b\r\n" % via,
-            b"TE: trailers\r\nConnection: TE\r\n" if fields.te_trailers else b"",
-            framing,
-        ))
+        self.after = b"".join(
+            (
+                _credentials(fields, exchange.call.credential_used, forward=route.data.forward_credential),
+                identity.headers if identity is not None else b"",
+                route.upstream_headers,
+                b"Via: %b, %b\r\n" % (fields.via, via) if fields.via else b"Via: %b\r\n" % via,
+                b"TE: trailers\r\nConnection: TE\r\n" if fields.te_trailers else b"",
+                framing,
+            )
+        )
 
 
 def request_head(exchange: "Exchange") -> bytes:
@@ -53,7 +58,11 @@ def request_head(exchange: "Exchange") -> bytes:
     call = exchange.call
     fields = exchange.fields
     prepared = fields.prepared
-    if not isinstance(prepared, Prepared) or prepared.identity is not call.identity or prepared.route is not call.route:
+    if (
+        not isinstance(prepared, Prepared)
+        or prepared.identity is not call.identity
+        or prepared.route is not call.route
+    ):
         assert call.route is not None
         prepared = fields.prepared = Prepared(exchange, call.route, exchange.plane.via)
     client = exchange.client
@@ -63,7 +72,15 @@ def request_head(exchange: "Exchange") -> bytes:
         if fields.forwarded_host:
             host = b"X-Forwarded-Host: %b\r\n" % fields.forwarded_host
     return b"%b %b HTTP/1.1\r\n%bX-Request-Id: %b\r\ntraceparent: %b\r\n%b%b%b\r\n" % (
-        call.method, exchange.target, prepared.before, call.request_id, exchange.traceparent, forwarded, host, prepared.after)
+        call.method,
+        exchange.target,
+        prepared.before,
+        call.request_id,
+        exchange.traceparent,
+        forwarded,
+        host,
+        prepared.after,
+    )
 
 
 def continued_trace(traceparent: bytes, ids: IdSource) -> tuple[bytes, bytes]:
@@ -77,10 +94,14 @@ def continued_trace(traceparent: bytes, ids: IdSource) -> tuple[bytes, bytes]:
 
 
 def _credentials(fields: "Fields", used: bytes, *, forward: bool) -> bytes:
-    """A credential that was ours to read stays here; one that was not (another scheme, a public route) passes."""
+    """A credential that was ours to read stays here; one that was not (another scheme, a public route)
+    passes.
+    """
     lines = b""
     authorization, api_key = fields.authorization, fields.api_key
-    if authorization is not None and (forward or (used != b"authorization" and authorization[7:10] != b"fg_")):
+    if authorization is not None and (
+        forward or (used != b"authorization" and authorization[7:10] != b"fg_")
+    ):
         lines += b"Authorization: %b\r\n" % authorization
     if api_key is not None and (forward or (used != b"x-api-key" and api_key[:3] != b"fg_")):
         lines += b"X-API-Key: %b\r\n" % api_key
@@ -120,7 +141,9 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
 
 
 def hash_key(hash_on: str, call: Call, fields: "Fields") -> bytes:
-    """What ``balance: hash:<...>`` hashes: the consumer (else the address), the address, or a header's value."""
+    """What ``balance: hash:<...>`` hashes: the consumer (else the address), the address, or a header's
+    value.
+    """
     if hash_on == "consumer" and call.identity is not None:
         return call.identity.consumer.key
     if hash_on not in {"consumer", "ip"}:
@@ -130,3 +153,12 @@ def hash_key(hash_on: str, call: Call, fields: "Fields") -> bytes:
             if name.lower() == wanted:
                 return value.strip()
     return call.client_ip.encode()
+
+
+def plain_address(address: str) -> str:
+    """IPv4 in plain form even when it came through an IPv6 socket."""
+    if address.startswith("::ffff:"):
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+        if mapped is not None:
+            return str(mapped)
+    return address

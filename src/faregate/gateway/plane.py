@@ -1,6 +1,7 @@
 """What all connections of a worker share: the running snapshot, time, ids, the recorder, who is connected.
 
-One per worker process. ``runtime`` is the one reference that a reload swaps; calls keep the one they began with.
+One per worker process. ``runtime`` is the one reference that a reload swaps; calls keep the one they began
+with.
 """
 
 import asyncio

@@ -1,8 +1,10 @@
-"""Connections to one target: kept idle, checked before reuse, opened when there is none, never more than the cap.
+"""Connections to one target: kept idle, checked before reuse, opened when there is none, never more than
+the cap.
 
-A connection is lent to one exchange at a time and comes back only when its request was wholly written and its answer
-wholly read (W07). Opening is the one thing here that waits; it ends by ``connect_timeout`` and is told to the exchange
-that asked, which decides what next. Nothing queues: at the cap, ``can_open`` is false and the exchange goes elsewhere.
+A connection is lent to one exchange at a time and comes back only when its request was wholly written and
+its answer wholly read (W07). Opening is the one thing here that waits; it ends by ``connect_timeout`` and
+is told to the exchange that asked, which decides what next. Nothing queues: at the cap, ``can_open`` is
+false and the exchange goes elsewhere.
 """
 
 import asyncio
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PEEK_AFTER_S: Final = 0.010
-"""A connection idle for longer is looked at before reuse: the event loop may not yet have seen its end. One used within the
-last turns of a busy loop is not: it costs a system call on every call, and saves only those sent in the very turn in which the
-upstream died."""
+"""A connection idle for longer is looked at before reuse: the event loop may not yet have seen its end. One
+used within the last turns of a busy loop is not: it costs a system call on every call, and saves only those
+sent in the very turn in which the upstream died.
+"""
 RESOLVED_FOR_S: Final = 10.0
-"""How long a name's addresses are used before they are asked for again; kept beyond that while the resolver fails."""
+"""How long a name's addresses are used before they are asked for again; kept beyond that while the resolver
+fails.
+"""
 
 
 class Asker(Protocol):
@@ -34,13 +39,38 @@ class Asker(Protocol):
 
 
 class Pool:
-    """The connections of one worker to one target. ``open_count`` includes those being opened, lent and idle."""
+    """The connections of one worker to one target. ``open_count`` includes those being opened, lent and
+    idle.
+    """
 
-    __slots__ = ("_addresses", "_headers_max", "_idle", "_idle_max", "_loop", "_max", "_monotonic", "_opening", "_resolved_at",
-                 "_target", "closed", "connect_timeout", "header_bytes_max", "idle_timeout", "open_count")
+    __slots__ = (
+        "_addresses",
+        "_headers_max",
+        "_idle",
+        "_idle_max",
+        "_loop",
+        "_max",
+        "_monotonic",
+        "_opening",
+        "_resolved_at",
+        "_target",
+        "closed",
+        "connect_timeout",
+        "header_bytes_max",
+        "idle_timeout",
+        "open_count",
+    )
 
-    def __init__(self, target: Target, upstream: Upstream, loop: asyncio.AbstractEventLoop, monotonic: "Callable[[], float]",
-                 *, header_bytes_max: int = 64 << 10, headers_max: int = 128) -> None:
+    def __init__(  # noqa: PLR0913 - one value per property
+        self,
+        target: Target,
+        upstream: Upstream,
+        loop: asyncio.AbstractEventLoop,
+        monotonic: "Callable[[], float]",
+        *,
+        header_bytes_max: int = 64 << 10,
+        headers_max: int = 128,
+    ) -> None:
         self._target = target
         self._loop = loop
         self._monotonic = monotonic
@@ -163,7 +193,9 @@ class Pool:
         if self._monotonic() - self._resolved_at < RESOLVED_FOR_S or self._resolved_at == float("inf"):
             return self._addresses
         try:
-            found = await self._loop.getaddrinfo(self._target.host, self._target.port, type=socket.SOCK_STREAM)
+            found = await self._loop.getaddrinfo(
+                self._target.host, self._target.port, type=socket.SOCK_STREAM
+            )
         except OSError:
             if not self._addresses:
                 raise

@@ -1,8 +1,8 @@
 """From a normalised path and a method to a route, at a cost that does not grow with the number of routes.
 
-A tree of path segments: literal beats ``{name}`` beats ``{rest...}`` at each segment, whatever the order of the file
-(SPEC section 2). Each node is reached by one path only, so a search visits a node at most once and stops at the
-depth of the configured templates, however long the caller's path is.
+A tree of path segments: literal beats ``{name}`` beats ``{rest...}`` at each segment, whatever the order of
+the file (SPEC section 2). Each node is reached by one path only, so a search visits a node at most once and
+stops at the depth of the configured templates, however long the caller's path is.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,9 @@ class _Node(Generic[RouteT]):
 
 
 class Router(Generic[RouteT]):
-    """Built once per snapshot from ``(method, template, route)``; templates are absolute paths, already validated."""
+    """Built once per snapshot from ``(method, template, route)``; templates are absolute paths, already
+    validated.
+    """
 
     __slots__ = ("_fixed", "_root")
 
@@ -87,12 +89,13 @@ def _search(node: _Node[RouteT], segments: list[bytes], at: int) -> Endpoint[Rou
             found = _search(literal, segments, at + 1)
             if found is not None:
                 return found
-        if node.parameter is not None and segment:
+        parameter = node.parameter
+        if parameter is not None and segment:
             if node.rest is None:
-                node = node.parameter
+                node = parameter
                 at += 1
                 continue
-            found = _search(node.parameter, segments, at + 1)
+            found = _search(parameter, segments, at + 1)
             if found is not None:
                 return found
         return node.rest if segment else None

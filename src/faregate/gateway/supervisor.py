@@ -1,9 +1,10 @@
-"""The first process: holds the listening sockets, keeps the workers and the manager running, brings in new revisions.
+"""The first process: holds the listening sockets, keeps the workers and the manager running, brings in new
+revisions.
 
-It handles no calls, reads no configuration (a child compiles it, so that the supervisor stays small and no error in
-a configuration can harm it), and does little else than wait. A worker that dies is replaced at once, its shared places
-freed first; the sockets stay open meanwhile, so that no connection is refused. SIGTERM drains, SIGINT stops at once, SIGHUP
-reloads.
+It handles no calls, reads no configuration (a child compiles it, so that the supervisor stays small and no
+error in a configuration can harm it), and does little else than wait. A worker that dies is replaced at
+once, its shared places freed first; the sockets stay open meanwhile, so that no connection is refused.
+SIGTERM drains, SIGINT stops at once, SIGHUP reloads.
 """
 
 import asyncio
@@ -18,14 +19,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
 from faregate.gateway import control
 from faregate.gateway.control import GRACE_S, Message, WorkerSettings
-from faregate.snapshot import data as snapshots
+from faregate.gateway.places import WorkerPlace
+from faregate.gateway.revisions import CompileError, compile_file, put_to_work, revision_on_disk
 from faregate.policies.limits import capacity
+from faregate.snapshot import data as snapshots
 from faregate.stores.counters_head import CountersError
 from faregate.stores.counters_prepare import clear_worker, prepare
 
@@ -34,8 +37,11 @@ START_S: Final = 30.0
 RESTART_PAUSE_MAX_S: Final = 5.0
 _QUICK_DEATH_S: Final = 2.0
 _STARTS_TRIED: Final = 2
-"""A worker that never became ready in as many tries ends the start; one that once served is tried for ever."""
-COMPILE_S: Final = 120.0
+"""A worker that never became ready in as many tries ends the start; one that once served is always tried."""
+
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 
 class StartError(Exception):
@@ -47,31 +53,13 @@ def say(text: str) -> None:
     print(f"faregate: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the supervisor's voice
 
 
-class Worker:
-    """One place for a worker and the process that holds it now."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.process: asyncio.subprocess.Process | None = None
-        self.writer: asyncio.StreamWriter | None = None
-        self.ready = asyncio.Event()
-        self.revision = 0
-        self.started_at = 0.0
-        self.quick_deaths = 0
-        self.was_ready = False
-
-    def send(self, message: Message) -> None:
-        if self.writer is not None and not self.writer.is_closing():
-            self.writer.write(control.encode(message))
-
-
 class Supervisor:
     """Runs one configuration file until told to stop; ``run`` returns the exit status."""
 
     def __init__(self, config: Path, *, grace: float = GRACE_S) -> None:
         self._config = config
         self._grace = grace
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerPlace] = []
         self._sockets: list[socket.socket] = []
         self._manager_socket: socket.socket | None = None
         self._manager: asyncio.subprocess.Process | None = None
@@ -108,24 +96,25 @@ class Supervisor:
 
     async def _start(self) -> None:
         begun = time.monotonic()
-        compiled = await self._compile()
-        if compiled is None:
-            raise StartError("the configuration has errors; nothing was started")
+        try:
+            compiled = await compile_file(self._config, self._runtime / "compiled")
+        except CompileError as error:
+            raise StartError(f"{error}; nothing was started") from None
         self._data = Path(compiled.gateway.data)
         self._take_data_folder()
-        self._snapshot = self._put_to_work(compiled)
+        last = revision_on_disk(self._data / "snapshot")
+        self._snapshot = put_to_work(compiled, self._data / "snapshot", last)
         self._listen(self._snapshot.gateway)
         count = self._snapshot.gateway.workers or len(os.sched_getaffinity(0))
         self._prepare_counters(self._snapshot)
         if self._manager_socket is not None:
             self._keep(self._keep_manager(count))
-        self._workers = [Worker(index) for index in range(count)]
+        self._workers = [WorkerPlace(index) for index in range(count)]
         for worker in self._workers:
             self._keep(self._keep_worker(worker))
-        waiting = [asyncio.ensure_future(worker.ready.wait()) for worker in self._workers]
         stop = asyncio.ensure_future(self._stopping.wait())
         hopeless = asyncio.ensure_future(self._hopeless.wait())
-        all_ready = asyncio.gather(*waiting)
+        all_ready = asyncio.ensure_future(self._all_ready())
         await asyncio.wait([all_ready, stop, hopeless], return_when=asyncio.FIRST_COMPLETED, timeout=START_S)
         stop.cancel()
         hopeless.cancel()
@@ -134,16 +123,30 @@ class Supervisor:
             return
         if not all_ready.done():
             all_ready.cancel()
-            raise StartError("a worker cannot start; what it said stands above" if self._hopeless.is_set()
-                             else f"the workers were not ready within {START_S:.0f} s")
+            raise StartError(
+                "a worker cannot start; what it said stands above"
+                if self._hopeless.is_set()
+                else f"the workers were not ready within {START_S:.0f} s"
+            )
         self._announce(count, time.monotonic() - begun)
+
+    async def _all_ready(self) -> None:
+        for worker in self._workers:
+            await worker.ready.wait()
 
     def _announce(self, count: int, seconds: float) -> None:
         assert self._snapshot is not None
         addresses = ", ".join("{}:{}".format(*sock.getsockname()[:2]) for sock in self._sockets)
-        manager = "off" if self._manager_socket is None else "http://{}:{}".format(*self._manager_socket.getsockname()[:2])
-        say(f"listening on {addresses}; manager {manager}; {count} worker{'s' if count > 1 else ''}; "
-            f"{len(self._snapshot.routes)} routes; revision {self._snapshot.revision}; ready in {seconds:.1f} s")
+        manager = (
+            "off"
+            if self._manager_socket is None
+            else "http://{}:{}".format(*self._manager_socket.getsockname()[:2])
+        )
+        say(
+            f"listening on {addresses}; manager {manager}; {count} worker{'s' if count > 1 else ''}; "
+            f"{len(self._snapshot.routes)} routes; revision {self._snapshot.revision}; "
+            f"ready in {seconds:.1f} s"
+        )
 
     def _take_data_folder(self) -> None:
         """Two gateways on one folder would ruin each other's counters."""
@@ -159,7 +162,9 @@ class Supervisor:
 
     def _prepare_counters(self, snapshot: snapshots.Snapshot) -> None:
         try:
-            prepared = prepare(self._data / "counters.bin", capacity(snapshot), now=time.monotonic_ns(), wall=time.time())
+            prepared = prepare(
+                self._data / "counters.bin", capacity(snapshot), now=time.monotonic_ns(), wall=time.time()
+            )
         except (OSError, CountersError) as error:
             raise StartError(f"cannot prepare the counters in {self._data}: {error}") from error
         if prepared.event == "unreadable":
@@ -173,36 +178,6 @@ class Supervisor:
 
     # configuration
 
-    async def _compile(self) -> snapshots.Snapshot | None:
-        """Compiles the file in a child; None when it has errors (which the child has shown)."""
-        out = self._runtime / "compiled"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "faregate.compile", str(self._config), "--out", str(out), "--revision", "0")
-        try:
-            status = await asyncio.wait_for(process.wait(), COMPILE_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            say(f"compiling the configuration took more than {COMPILE_S:.0f} s")
-            return None
-        if status != 0:
-            return None
-        return snapshots.decode(out.read_bytes())
-
-    def _put_to_work(self, compiled: snapshots.Snapshot) -> snapshots.Snapshot:
-        """Numbers the snapshot and lays it where the workers, also those of a later start, find it."""
-        path = self._data / "snapshot"
-        last = self._snapshot.revision if self._snapshot is not None else _revision_on_disk(path)
-        numbered = msgspec.structs.replace(compiled, revision=last + 1)
-        fresh = self._data / "snapshot.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(snapshots.encode(numbered))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        return numbered
-
     async def _reload_when_asked(self) -> None:
         while True:
             await self._reload_wanted.wait()
@@ -211,11 +186,12 @@ class Supervisor:
 
     async def _reload(self) -> None:
         begun = time.monotonic()
-        compiled = await self._compile()
         before = self._snapshot
         assert before is not None
-        if compiled is None:
-            say(f"the configuration has errors; revision {before.revision} stays")
+        try:
+            compiled = await compile_file(self._config, self._runtime / "compiled")
+        except CompileError as error:
+            say(f"{error}; revision {before.revision} stays")
             return
         if compiled.gateway.data != before.gateway.data:
             say("gateway.data cannot change while the gateway runs; restart it. The former revision stays")
@@ -223,7 +199,7 @@ class Supervisor:
         for key in ("listen", "manager", "workers"):
             if getattr(compiled.gateway, key) != getattr(before.gateway, key):
                 say(f"gateway.{key} has changed; that takes effect at the next start")
-        self._snapshot = current = self._put_to_work(compiled)
+        self._snapshot = current = put_to_work(compiled, self._data / "snapshot", before.revision)
         for worker in self._workers:
             worker.send(Message("reload", snapshot=str(self._data / "snapshot"), revision=current.revision))
         deadline = begun + START_S
@@ -237,17 +213,28 @@ class Supervisor:
 
     # processes
 
-    async def _keep_worker(self, worker: Worker) -> None:
+    async def _keep_worker(self, worker: WorkerPlace) -> None:
         """Runs one worker, and another in its place whenever it ends before we are stopping."""
         while not self._stopping.is_set():
             ours, theirs = socket.socketpair()
             settings = WorkerSettings(
-                index=worker.index, workers=len(self._workers), listen=[sock.fileno() for sock in self._sockets],
-                control=theirs.fileno(), snapshot=str(self._data / "snapshot"), via=self._via, feed=str(self._runtime / "feed"))
+                index=worker.index,
+                workers=len(self._workers),
+                listen=[sock.fileno() for sock in self._sockets],
+                control=theirs.fileno(),
+                snapshot=str(self._data / "snapshot"),
+                via=self._via,
+                feed=str(self._runtime / "feed"),
+            )
             worker.started_at = time.monotonic()
             worker.process = process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "faregate.gateway.worker", msgspec.json.encode(settings).decode(),
-                pass_fds=[*settings.listen, settings.control], stdin=asyncio.subprocess.DEVNULL)
+                sys.executable,
+                "-m",
+                "faregate.gateway.worker",
+                msgspec.json.encode(settings).decode(),
+                pass_fds=[*settings.listen, settings.control],
+                stdin=asyncio.subprocess.DEVNULL,
+            )
             theirs.close()
             reader, worker.writer = await asyncio.open_connection(sock=ours)
             await self._hear(worker, reader)
@@ -263,12 +250,19 @@ class Supervisor:
             worker.quick_deaths = worker.quick_deaths + 1 if lived < _QUICK_DEATH_S else 0
             if worker.quick_deaths >= _STARTS_TRIED and not worker.was_ready:
                 self._hopeless.set()
-            pause = min(RESTART_PAUSE_MAX_S, 0.2 * (2 ** worker.quick_deaths - 1)) if worker.quick_deaths > 1 else 0.0
-            say(f"worker {worker.index} ended ({_ending(status)}); starting another" + (f" in {pause:.1f} s" if pause else ""))
+            pause = (
+                min(RESTART_PAUSE_MAX_S, 0.2 * (2**worker.quick_deaths - 1))
+                if worker.quick_deaths > 1
+                else 0.0
+            )
+            say(
+                f"worker {worker.index} ended ({_ending(status)}); starting another"
+                + (f" in {pause:.1f} s" if pause else "")
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
 
-    async def _hear(self, worker: Worker, reader: asyncio.StreamReader) -> None:
+    async def _hear(self, worker: WorkerPlace, reader: asyncio.StreamReader) -> None:
         """What the worker says, until it is gone."""
         while True:
             try:
@@ -283,8 +277,12 @@ class Supervisor:
                 worker.was_ready = True
                 worker.ready.set()
                 current = self._snapshot
-                if current is not None and message.revision < current.revision:  # started before the last reload
-                    worker.send(Message("reload", snapshot=str(self._data / "snapshot"), revision=current.revision))
+                if (
+                    current is not None and message.revision < current.revision
+                ):  # started before the last reload
+                    worker.send(
+                        Message("reload", snapshot=str(self._data / "snapshot"), revision=current.revision)
+                    )
             elif message.what == "failed":
                 say(f"worker {worker.index}: {message.reason}")
 
@@ -294,8 +292,18 @@ class Supervisor:
         while not self._stopping.is_set():
             started_at = time.monotonic()
             self._manager = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "faregate.manager", "--fd", str(descriptor), "--feed", str(self._runtime / "feed"),
-                "--workers", str(workers), pass_fds=[descriptor], stdin=asyncio.subprocess.DEVNULL)
+                sys.executable,
+                "-m",
+                "faregate.manager",
+                "--fd",
+                str(descriptor),
+                "--feed",
+                str(self._runtime / "feed"),
+                "--workers",
+                str(workers),
+                pass_fds=[descriptor],
+                stdin=asyncio.subprocess.DEVNULL,
+            )
             status = await self._manager.wait()
             if self._stopping.is_set():
                 return
@@ -304,8 +312,8 @@ class Supervisor:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), RESTART_PAUSE_MAX_S)
 
-    def _keep(self, coroutine: "object") -> None:
-        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+    def _keep(self, coroutine: "Coroutine[object, object, None]") -> None:
+        task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
 
@@ -329,7 +337,11 @@ class Supervisor:
             sock.close()
         for worker in self._workers:
             worker.send(Message("stop") if self._fast else Message("drain", grace=self._grace))
-        running = [worker.process for worker in self._workers if worker.process is not None and worker.process.returncode is None]
+        running = [
+            worker.process
+            for worker in self._workers
+            if worker.process is not None and worker.process.returncode is None
+        ]
         waits = [asyncio.ensure_future(process.wait()) for process in running]
         if waits:
             _, late = await asyncio.wait(waits, timeout=self._grace + 2.0)
@@ -362,14 +374,9 @@ def _listen_or_say(listener: snapshots.Listener) -> socket.socket:
     try:
         return control.listening_socket(listener.host, listener.port)
     except OSError as error:
-        raise StartError(f"cannot listen on {listener.host}:{listener.port}: {error.strerror or error}") from error
-
-
-def _revision_on_disk(path: Path) -> int:
-    try:
-        return snapshots.decode(path.read_bytes()).revision
-    except (OSError, ValueError, msgspec.MsgspecError):
-        return 0
+        raise StartError(
+            f"cannot listen on {listener.host}:{listener.port}: {error.strerror or error}"
+        ) from error
 
 
 def _ending(status: int) -> str:

@@ -1,19 +1,21 @@
 """One connection to a target: reads answers, strictly, and hands them to the exchange that holds it.
 
-The answer's framing is judged here (W09-W11) and nowhere else; what the caller is told of it is the exchange's affair.
-The connection goes back to its pool by itself when an answer ended cleanly, and is closed in every other case.
+The answer's framing is judged here (W09-W11) and nowhere else; what the caller is told of it is the
+exchange's affair. The connection goes back to its pool by itself when an answer ended cleanly, and is
+closed in every other case.
 """
 
 import asyncio
 import select
-import socket
 from typing import TYPE_CHECKING, Final, cast
 
 from faregate.gateway.http1.chunked import ChunkDecoder, ChunkError
-from faregate.gateway.phases import WAITING
 from faregate.gateway.http1.response import InvalidAnswer, ResponseHead, parse_response
+from faregate.gateway.phases import WAITING
 
 if TYPE_CHECKING:
+    import socket
+
     from faregate.gateway.exchange import Exchange
     from faregate.gateway.pool import Pool
 
@@ -25,8 +27,25 @@ WRITE_HIGH_BYTES: Final = 256 << 10
 class UpstreamConnection(asyncio.Protocol):
     """A keep-alive connection lent to one exchange at a time. ``exchange`` None: idle or done with."""
 
-    __slots__ = ("_buffer", "_decoder", "_head", "_interim", "_last", "_left", "_poll", "_headers_max", "_phase", "exchange", "idle_since", "made", "pool",
-                 "read_paused", "socket", "transport", "write_paused")
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_head",
+        "_headers_max",
+        "_interim",
+        "_last",
+        "_left",
+        "_phase",
+        "_poll",
+        "exchange",
+        "idle_since",
+        "made",
+        "pool",
+        "read_paused",
+        "socket",
+        "transport",
+        "write_paused",
+    )
 
     def __init__(self, pool: "Pool", headers_max: int) -> None:
         self.pool = pool
@@ -54,7 +73,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # noqa: C901 - the common path, without calls
         exchange = self.exchange
         if exchange is None:
             self.close()  # nobody asked: surplus bytes, or an early 408 (W07)
@@ -142,7 +161,9 @@ class UpstreamConnection(asyncio.Protocol):
             transport.close()
 
     def abort(self) -> None:
-        """Drops the connection with whatever is still unsent, so that a cut request cannot pass for a whole one."""
+        """Drops the connection with whatever is still unsent, so that a cut request cannot pass for a whole
+        one.
+        """
         self.exchange = None
         if self.transport is not None:
             self.transport.abort()
@@ -200,7 +221,12 @@ class UpstreamConnection(asyncio.Protocol):
     def _take_answer(self, exchange: "Exchange", head: ResponseHead, data: bytes, end: int) -> None:
         """A final head; whole answers, the common case, in one go."""
         if len(data) - end == head.content_length and not head.bodiless and exchange.call.method != b"HEAD":
-            if head.keep_alive and exchange.phase == WAITING and not self.read_paused and self.transport is not None:
+            if (
+                head.keep_alive
+                and exchange.phase == WAITING
+                and not self.read_paused
+                and self.transport is not None
+            ):
                 self.exchange = None
                 self.pool.give_back(self, exchange.now)
             else:
@@ -233,7 +259,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._head = head
         if head.chunked:
             self._phase = _CHUNKED
-            self._decoder = ChunkDecoder(trailer_bytes_max=self.pool.header_bytes_max, trailers_max=self._headers_max)
+            self._decoder = ChunkDecoder(
+                trailer_bytes_max=self.pool.header_bytes_max, trailers_max=self._headers_max
+            )
             exchange.answer_head(head, sized=False)
             if rest:
                 self._take_chunks(exchange, rest)

@@ -1,8 +1,8 @@
 """One coarse timer for all deadlines of a worker.
 
-A connection holds its deadline in an attribute that calls move freely at the cost of a store; the wheel looks again at
-the latest after ``LOOK_AGAIN_S``. So a keep-alive call arms no timer at all, and what is closed is forgotten within
-that time. A deadline fires at most two ticks late.
+A connection holds its deadline in an attribute that calls move freely at the cost of a store; the wheel
+looks again at the latest after ``LOOK_AGAIN_S``. So a keep-alive call arms no timer at all, and what is
+closed is forgotten within that time. A deadline fires at most two ticks late.
 """
 
 import asyncio
@@ -28,7 +28,12 @@ class Wheel:
 
     __slots__ = ("_loop", "_monotonic", "_on_tick", "_slots", "_stopped", "_turned")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, monotonic: Callable[[], float], on_tick: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        monotonic: Callable[[], float],
+        on_tick: Callable[[float], None],
+    ) -> None:
         self._loop = loop
         self._monotonic = monotonic
         self._on_tick = on_tick
@@ -44,7 +49,9 @@ class Wheel:
         self._slots.clear()
 
     def watch(self, timed: Timed, now: float) -> None:
-        """Looks at ``timed`` at its deadline or sooner. Call it when ``deadline`` moved before ``wheel_at``."""
+        """Looks at ``timed`` at its deadline or sooner. Call it when ``deadline`` moved before
+        ``wheel_at``.
+        """
         at = min(timed.deadline, now + LOOK_AGAIN_S)
         timed.wheel_at = at
         index = max(int(at / TICK_S), self._turned) + 1

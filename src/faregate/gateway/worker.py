@@ -1,7 +1,8 @@
-"""One worker process: an event loop with the listening sockets, the running snapshot, and a line to its supervisor.
+"""One worker process: an event loop with the listening sockets, the running snapshot, and a line to its
+supervisor.
 
-Started as ``python -m faregate.gateway.worker SETTINGS``. It owns no decision: it wires the rooms together, swaps snapshots
-when told, and stops in good order.
+Started as ``python -m faregate.gateway.worker SETTINGS``. It owns no decision: it wires the rooms together,
+swaps snapshots when told, and stops in good order.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from typing import Final
 import msgspec
 
 from faregate.gateway import control
-from faregate.gateway.assembly import Runtime, assemble, retire
+from faregate.gateway.assembly import assemble, retire
 from faregate.gateway.control import GRACE_S, Message, WorkerSettings
 from faregate.gateway.gauges import gauges
 from faregate.gateway.health import HealthChecker
@@ -54,8 +55,13 @@ class WorkerProcess:
         self._recorder = Recorder(LogWriter(data / "access.jsonl"))
         runtime = assemble(snapshot, self._counters, self._keysets, loop)
         self._plane = Plane(loop, runtime, self._recorder, settings.via.encode())
-        self._feed = MetricsFeed(settings.feed, settings.index, self._recorder,
-                                 readings=lambda: gauges(self._plane), state=self._state)
+        self._feed = MetricsFeed(
+            settings.feed,
+            settings.index,
+            self._recorder,
+            readings=lambda: gauges(self._plane),
+            state=self._state,
+        )
         self._servers: list[asyncio.Server] = []
         self._checks: list[HealthChecker] = []
         self._ready = False
@@ -65,14 +71,17 @@ class WorkerProcess:
 
     async def run(self) -> None:
         """Serves until told to stop or the supervisor is gone."""
-        reader, self._control = await asyncio.open_connection(sock=socket.socket(fileno=self._settings.control),
-                                                              limit=control.LINE_BYTES_MAX)
+        reader, self._control = await asyncio.open_connection(
+            sock=socket.socket(fileno=self._settings.control), limit=control.LINE_BYTES_MAX
+        )
         self._keysets.start()
         self._plane.wheel.start()
         await self._check_health()
         for descriptor in self._settings.listen:
             sock = socket.socket(fileno=os.dup(descriptor))
-            self._servers.append(await self._loop.create_server(lambda: ClientConnection(self._plane), sock=sock, backlog=4096))
+            self._servers.append(
+                await self._loop.create_server(lambda: ClientConnection(self._plane), sock=sock, backlog=4096)
+            )
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -109,9 +118,17 @@ class WorkerProcess:
             runtime = assemble(snapshot, self._counters, self._keysets, self._loop, before)
         except Exception as error:  # noqa: BLE001 - a revision that cannot run must not end the one that does
             _log.exception("revision %d cannot be put to work", message.revision)
-            self._say(Message("failed", revision=message.revision, reason=f"revision {message.revision} was not taken: {error}"))
+            self._say(
+                Message(
+                    "failed",
+                    revision=message.revision,
+                    reason=f"revision {message.revision} was not taken: {error}",
+                )
+            )
             return
         self._plane.runtime = runtime
+        for client in self._plane.clients:
+            client.forget()
         retire(before, runtime)
         await self._check_health()
         await self._keysets.retain(snapshot.issuers)
@@ -123,7 +140,10 @@ class WorkerProcess:
         """Active checks follow the running revision; what they found out stays with the targets."""
         for checker in self._checks:
             await checker.close()
-        self._checks = [HealthChecker(upstream.balancer, _say_health) for upstream in self._plane.runtime.upstreams.values()]
+        self._checks = [
+            HealthChecker(upstream.balancer, _say_health)
+            for upstream in self._plane.runtime.upstreams.values()
+        ]
         for checker in self._checks:
             checker.start()
 
@@ -140,7 +160,7 @@ class WorkerProcess:
         for server in self._servers:
             server.close()
         deadline = time.monotonic() + grace
-        while self._plane.in_flight and time.monotonic() < deadline:
+        while self._plane.in_flight and time.monotonic() < deadline:  # noqa: ASYNC110 - a counter, not an event
             await asyncio.sleep(DRAIN_LOOK_S)
         self._finished.set()
 

@@ -189,7 +189,8 @@ class Ready:
         return None
 
     def _take_windows(self, call: Call, now: int) -> bool:
-        """The common case in one piece: windows, perhaps a place, and room in all of them. False: nothing was taken.
+        """The common case in one piece: windows, perhaps a place, and room in all of them. False: nothing
+        was taken.
 
         What ``Window.check``, ``take`` and ``Concurrency`` do, without their calls: a third of the cost.
         """

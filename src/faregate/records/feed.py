@@ -100,7 +100,8 @@ class MetricsFeed(asyncio.Protocol):
         frame = encode_frame(report)
         self._unacknowledged.append((self._sequence, frame))
         self._settled.clear()
-        transport.write(frame)
+        with contextlib.suppress(RuntimeError):  # uvloop: closed underneath, and connection_lost still to come
+            transport.write(frame)
 
     async def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
         """Sends the last report and waits at most ``timeout_s`` until the manager has it."""

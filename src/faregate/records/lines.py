@@ -235,7 +235,11 @@ class LineRenderer:
             f'"status":{call.status},' if call.status else "",
             f'"outcome":"{call.outcome}",',
             self._refusal_kept(call) if call.refusal else "",
-            target.line_fields if target else self._member_kept("upstream", call.upstream) if call.upstream else "",
+            target.line_fields
+            if target
+            else self._member_kept("upstream", call.upstream)
+            if call.upstream
+            else "",
             f'"duration_us":{duration_us},',
             f'"upstream_us":{upstream_us},' if call.attempts else "",
             f'"gateway_us":{duration_us - upstream_us},',

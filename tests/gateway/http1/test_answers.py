@@ -29,13 +29,20 @@ def test_every_row_makes_a_whole_answer(code: str) -> None:
     start, fields, body = answer(Refusal(code, reason="for_the_log_only"))
     assert start == b"HTTP/1.1 %d %b" % (problem.status, REASONS[problem.status])
     assert int(fields[b"Content-Length"]) == len(body)
-    assert (fields[b"Content-Type"], fields[b"X-Content-Type-Options"]) == (b"application/problem+json", b"nosniff")
+    assert (fields[b"Content-Type"], fields[b"X-Content-Type-Options"]) == (
+        b"application/problem+json",
+        b"nosniff",
+    )
     assert fields[b"X-Request-Id"] == b"r-1"
     assert fields.get(b"Connection") == (b"close" if problem.close else None)
     assert (b"Retry-After" in fields) == (problem.status in {429, 503})
     members = json.loads(body)
     assert members["type"] == f"urn:faregate:problem:{code}"
-    assert (members["code"], members["status"], members["retry"]) == (code, problem.status, problem.retry.value)
+    assert (members["code"], members["status"], members["retry"]) == (
+        code,
+        problem.status,
+        problem.retry.value,
+    )
     assert members["request_id"] == "r-1"
     assert members.get("outcome") == (None if problem.outcome is Outcome.REFUSED else problem.outcome.value)
     assert "parameter" not in members
@@ -49,9 +56,16 @@ def test_head_gets_the_same_head_without_the_body() -> None:
 
 
 def test_parameter_retry_after_and_extra_lines_stand_where_they_belong() -> None:
-    refusal = Refusal("rate_limited", parameter='plan "x"\r\nEvil: 1', retry_after=7, headers=b"Allow: GET\r\n")
+    refusal = Refusal(
+        "rate_limited", parameter='plan "x"\r\nEvil: 1', retry_after=7, headers=b"Allow: GET\r\n"
+    )
     _, fields, body = answer(refusal, extra=b"RateLimit: r\r\n", close=True)
-    assert (fields[b"Retry-After"], fields[b"Allow"], fields[b"RateLimit"], fields[b"Connection"]) == (b"7", b"GET", b"r", b"close")
+    assert (fields[b"Retry-After"], fields[b"Allow"], fields[b"RateLimit"], fields[b"Connection"]) == (
+        b"7",
+        b"GET",
+        b"r",
+        b"close",
+    )
     assert json.loads(body)["parameter"] == 'plan "x"\r\nEvil: 1'
     assert b"\r\n" not in body
 

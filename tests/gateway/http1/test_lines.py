@@ -18,12 +18,42 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 VALUES = st.one_of(
     st.binary(max_size=12),
-    st.sampled_from([b"api.test", b"close", b"100-continue", b"a\x00b", b"a\tb", b" ", b"x\ny: z", b"x\ry", b"websocket", b"caf\xe9"]),
+    st.sampled_from(
+        [
+            b"api.test",
+            b"close",
+            b"100-continue",
+            b"a\x00b",
+            b"a\tb",
+            b" ",
+            b"x\ny: z",
+            b"x\ry",
+            b"websocket",
+            b"caf\xe9",
+        ]
+    ),
 )
 LINES = st.one_of(
-    st.tuples(NAMES, st.sampled_from([b":", b": ", b":\t ", b" :", b""]), VALUES, st.sampled_from([b"", b" ", b"\t"])).map(b"".join),
+    st.tuples(
+        NAMES,
+        st.sampled_from([b":", b": ", b":\t ", b" :", b""]),
+        VALUES,
+        st.sampled_from([b"", b" ", b"\t"]),
+    ).map(b"".join),
     st.binary(max_size=24),
-    st.sampled_from([b"X-A: 1\nX-B: 2", b" folded", b"\tfolded", b"X-A: 1", b"X-A:1 ", b"A: 1\n", b"\nA: 1", b": ", b"A: b\r"]),
+    st.sampled_from(
+        [
+            b"X-A: 1\nX-B: 2",
+            b" folded",
+            b"\tfolded",
+            b"X-A: 1",
+            b"X-A:1 ",
+            b"A: 1\n",
+            b"\nA: 1",
+            b": ",
+            b"A: b\r",
+        ]
+    ),
 ).filter(lambda line: line and b"\r\n" not in line)
 DIRECTIONS = [(REQUEST_FIELDS, request._refine), (RESPONSE_FIELDS, response._refine)]
 
@@ -39,7 +69,10 @@ def judge(memory: LineMemory, lines: list[bytes]) -> list[Fact] | None:
         learned = iter(memory.learn(unknown) if unknown else ())
     except (LineError, Refusal, InvalidAnswer):
         return None
-    return [memory_fact if (memory_fact := known) is not None else next(learned) for known in _known(memory, lines, unknown)]
+    return [
+        memory_fact if (memory_fact := known) is not None else next(learned)
+        for known in _known(memory, lines, unknown)
+    ]
 
 
 def _known(memory: LineMemory, lines: list[bytes], unknown: list[bytes]) -> list[Fact | None]:
@@ -63,7 +96,9 @@ def test_a_line_refused_alone_is_refused_in_any_company(direction: int, lines: l
 
 
 @given(st.sampled_from([0, 1]), st.lists(st.lists(LINES, min_size=1, max_size=4), min_size=2, max_size=8))
-def test_a_memory_that_has_seen_others_judges_as_a_fresh_one(direction: int, heads: list[list[bytes]]) -> None:
+def test_a_memory_that_has_seen_others_judges_as_a_fresh_one(
+    direction: int, heads: list[list[bytes]]
+) -> None:
     memory = fresh(direction)
     for head in (*heads, *heads):
         seen_before = judge(memory, head)
@@ -116,7 +151,9 @@ def test_a_refused_line_is_not_kept_and_spoils_nothing() -> None:
         (b"X-A: a\tb", b"X-A: a\tb\r\n"),
     ],
 )
-def test_a_line_passes_with_one_blank_behind_the_colon_and_its_value_untouched(line: bytes, passed: bytes) -> None:
+def test_a_line_passes_with_one_blank_behind_the_colon_and_its_value_untouched(
+    line: bytes, passed: bytes
+) -> None:
     assert judge(fresh(0), [line]) == [(kinds.PASS, passed, passed[5:-2])]
 
 
@@ -141,7 +178,17 @@ def test_the_table_of_spellings_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"content-length", b"x-consumer-id", b"x_consumer_id", b"x-forwarded-for", b"host", b"dpop", b"authorization", b"cookie"]
+    "name",
+    [
+        b"content-length",
+        b"x-consumer-id",
+        b"x_consumer_id",
+        b"x-forwarded-for",
+        b"host",
+        b"dpop",
+        b"authorization",
+        b"cookie",
+    ],
 )
 def test_w02_protected_names_are_protected_in_either_spelling_of_the_dash(name: bytes) -> None:
     assert kinds.is_protected(name)

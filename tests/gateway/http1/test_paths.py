@@ -14,7 +14,9 @@ from faregate.kernel.problems import Refusal
 VISIBLE = [chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#\\?"]
 PIECES = st.one_of(
     st.sampled_from(VISIBLE),
-    st.sampled_from(["/", "%", "%2", "%25", "%2F", "%2e", ".", "..", ";", "%41", "%7e", "%C3%A9", "%c3", "4", "1"]),
+    st.sampled_from(
+        ["/", "%", "%2", "%25", "%2F", "%2e", ".", "..", ";", "%41", "%7e", "%C3%A9", "%c3", "4", "1"]
+    ),
     st.binary(min_size=1, max_size=2).map(lambda data: "".join(f"%{byte:02x}" for byte in data)),
 )
 PATHS = st.lists(PIECES, max_size=12).map(lambda pieces: ("/" + "".join(pieces)).encode())
@@ -24,8 +26,7 @@ UNRESERVED = (string.ascii_letters + string.digits + "-._~").encode()
 def accepted(path: bytes) -> bytes | None:
     try:
         return normalise(path)
-    except Refusal as refusal:
-        assert refusal.code == "malformed_request"
+    except Refusal:
         return None
 
 
@@ -132,7 +133,9 @@ def test_refused_spellings_with_their_reasons(path: bytes, reason: str) -> None:
 def test_the_request_line_hands_the_target_on_as_it_came(path: bytes, query: bytes) -> None:
     target = path + query
     try:
-        method, forwarded, decision, minor = parse_line(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")[:4]
+        method, forwarded, decision, minor = parse_line(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")[
+            :4
+        ]
     except Refusal:
         assert accepted(path) is None
         return

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faregate.gateway.http1.request import REQUEST_LINE, TARGET_BYTES_MAX, Fields, check_framing, parse_fields, parse_line
+from faregate.gateway.http1.request import (
+    REQUEST_LINE,
+    TARGET_BYTES_MAX,
+    Fields,
+    check_framing,
+    parse_fields,
+    parse_line,
+)
 from faregate.gateway.http1.targets import METHODS
 from faregate.gateway.http1.values import check_host, check_transfer_encoding, content_length, tokens
 from faregate.kernel.problems import Refusal
@@ -85,7 +92,9 @@ VISIBLE = st.text([chr(code) for code in range(0x21, 0x7F)], max_size=30).map(st
 
 
 @given(st.sampled_from(sorted(METHODS)), VISIBLE, st.sampled_from([b"0", b"1"]))
-def test_the_quick_pattern_takes_nothing_that_the_close_look_refuses_for_its_characters(method: bytes, rest: bytes, minor: bytes) -> None:
+def test_the_quick_pattern_takes_nothing_that_the_close_look_refuses_for_its_characters(
+    method: bytes, rest: bytes, minor: bytes
+) -> None:
     line = b"%b /%b HTTP/1.%b\r\n" % (method, rest, minor)
     match = REQUEST_LINE.match(line)
     if match is None:
@@ -132,13 +141,23 @@ def test_no_line_of_any_bytes_raises_anything_but_a_refusal(line: bytes, host: b
         ("F17", (b"Content-Type: a/b", b"Content-Type: a/b"), "malformed_request", "content_type_doubled"),
         ("F17", (b"Content-Type:", b"Content-Type: a/b"), "malformed_request", "content_type_doubled"),
         ("F17", (b"Host: api.test",), "malformed_request", "host_doubled"),
-        ("F17", (b"Idempotency-Key: a", b"Idempotency-Key: a"), "malformed_request", "idempotency_key_doubled"),
+        (
+            "F17",
+            (b"Idempotency-Key: a", b"Idempotency-Key: a"),
+            "malformed_request",
+            "idempotency_key_doubled",
+        ),
         ("F17", (b"DPoP: a", b"dpop: a"), "malformed_request", "dpop_doubled"),
         ("F17", (b"X-API-Key: a", b"x-api-key: b"), "malformed_request", "x_api_key_doubled"),
         ("F17", (b"Expect: 100-continue", b"Expect: 100-continue"), "malformed_request", "expect_doubled"),
         ("F20", (b"Transfer-Encoding: chunked", b"X-A: 1", b"Content-Length: 0"), "malformed_request", None),
         ("F29", (b"Expect: 200-ok",), "expectation_failed", "expect_unknown"),
-        ("W02", (b"Connection: close, Authorization",), "malformed_request", "connection_names_protected_field"),
+        (
+            "W02",
+            (b"Connection: close, Authorization",),
+            "malformed_request",
+            "connection_names_protected_field",
+        ),
         ("W02", (b"Connection: x_consumer_id",), "malformed_request", "connection_names_protected_field"),
         ("W02", (b"Connection: a b",), "malformed_request", "connection_syntax"),
     ],
@@ -149,7 +168,9 @@ def test_field_sections_refused(rule: str, lines: tuple[bytes, ...], code: str, 
     assert reason is None or refused[1] == reason, rule
 
 
-@pytest.mark.parametrize("pair", [(b"Content-Length: 2", b"Content-Length: 2"), (b"Content-Length: 0", b"content-length: 2")])
+@pytest.mark.parametrize(
+    "pair", [(b"Content-Length: 2", b"Content-Length: 2"), (b"Content-Length: 0", b"content-length: 2")]
+)
 def test_f19_two_lengths_are_refused_whether_or_not_they_were_met_before(pair: tuple[bytes, bytes]) -> None:
     assert reason_of(*pair)[0] == "malformed_request"
     for line in pair:
@@ -182,7 +203,9 @@ def test_f09_a_host_is_needed() -> None:
         (b"POST", b"0", b"Content-Length: 1", None),
     ],
 )
-def test_f22_f28_f30_which_requests_may_have_a_body(method: bytes, minor: bytes, line: bytes, reason: str | None) -> None:
+def test_f22_f28_f30_which_requests_may_have_a_body(
+    method: bytes, minor: bytes, line: bytes, reason: str | None
+) -> None:
     facts = fields(line)
     assert facts.framed
     if reason is None:
@@ -199,9 +222,25 @@ def test_the_facts_of_a_full_section() -> None:
         b"X-Kept: 2", b"Via: 1.1 full-a", b"Via: 1.1 full-b", b"TE: deflate , Trailers", b"Upgrade: x", b"X-Request-Id: r", b"traceparent: t",
         b"Idempotency-Key: i", b"Expect: 100-Continue",
     )  # fmt: skip
-    assert (facts.authorization, facts.api_key, facts.content_type, facts.content_length) == (b"Bearer t", b"k", b"a/b", 12)
-    assert (facts.close, facts.te_trailers, facts.upgrade, facts.expect, facts.framed) == (True, True, True, True, True)
-    assert (facts.via, facts.request_id, facts.traceparent, facts.host) == (b"1.1 full-a, 1.1 full-b", b"r", b"t", b"api.test")
+    assert (facts.authorization, facts.api_key, facts.content_type, facts.content_length) == (
+        b"Bearer t",
+        b"k",
+        b"a/b",
+        12,
+    )
+    assert (facts.close, facts.te_trailers, facts.upgrade, facts.expect, facts.framed) == (
+        True,
+        True,
+        True,
+        True,
+        True,
+    )
+    assert (facts.via, facts.request_id, facts.traceparent, facts.host) == (
+        b"1.1 full-a, 1.1 full-b",
+        b"r",
+        b"t",
+        b"api.test",
+    )
     assert sorted(facts.lines) == [b"Content-Type: a/b\r\n", b"Idempotency-Key: i\r\n", b"X-Kept: 2\r\n"]
     assert facts.passed == HOST + b"".join(facts.lines)
 
@@ -239,21 +278,59 @@ def test_f18_lengths_taken(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"00", b"01", b"+1", b"-1", b"1 ", b" 1", b"1,1", b"0x1", b"1_0", b"9007199254740992", b"9" * 17, b"\xb2", b"1\n"]
+    "value",
+    [
+        b"",
+        b"00",
+        b"01",
+        b"+1",
+        b"-1",
+        b"1 ",
+        b" 1",
+        b"1,1",
+        b"0x1",
+        b"1_0",
+        b"9007199254740992",
+        b"9" * 17,
+        b"\xb2",
+        b"1\n",
+    ],
 )
 def test_f18_lengths_refused(value: bytes) -> None:
     with pytest.raises(Refusal):
         content_length(value)
 
 
-@pytest.mark.parametrize("value", [b"a", b"api.test", b"a.b-c", b"api.test:1", b"api.test:65535", b"127.0.0.1", b"[::1]", b"[::1]:8443"])
+@pytest.mark.parametrize(
+    "value",
+    [b"a", b"api.test", b"a.b-c", b"api.test:1", b"api.test:65535", b"127.0.0.1", b"[::1]", b"[::1]:8443"],
+)
 def test_f09_hosts_taken(value: bytes) -> None:
     check_host(value)
 
 
 @pytest.mark.parametrize(
     "value",
-    [b"", b".", b"api.test.", b"-a", b"a-", b"a..b", b"a:0", b"a:65536", b"a:", b"a:1:1", b"a@b", b"a,b", b"a/b", b"::1", b"[::1", b"[]", b"a b", b"a\n"],
+    [
+        b"",
+        b".",
+        b"api.test.",
+        b"-a",
+        b"a-",
+        b"a..b",
+        b"a:0",
+        b"a:65536",
+        b"a:",
+        b"a:1:1",
+        b"a@b",
+        b"a,b",
+        b"a/b",
+        b"::1",
+        b"[::1",
+        b"[]",
+        b"a b",
+        b"a\n",
+    ],
 )
 def test_f09_hosts_refused(value: bytes) -> None:
     with pytest.raises(Refusal):

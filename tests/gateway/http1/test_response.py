@@ -56,7 +56,9 @@ def test_invalid_answers(rule: str, start: bytes, lines: tuple[bytes, ...], reas
         (b"Transfer-Encoding: chunked", b"transfer-encoding: Chunked"),
     ],
 )
-def test_f19_f20_f21_doubtful_framing_is_invalid_whether_or_not_its_lines_were_met_before(pair: tuple[bytes, bytes]) -> None:
+def test_f19_f20_f21_doubtful_framing_is_invalid_whether_or_not_its_lines_were_met_before(
+    pair: tuple[bytes, bytes],
+) -> None:
     for _ in range(2):
         with pytest.raises(InvalidAnswer):
             read(*pair)
@@ -83,7 +85,9 @@ def test_w10_which_answers_have_no_body_and_what_length_the_caller_is_told(
 ) -> None:
     head = read(*lines, start=b"HTTP/1.1 %d X\r\n" % status)
     assert head.bodiless == bodiless
-    assert [line for line in head.lines if line.startswith(b"Content-Length")] == ([length_line] if length_line else [])
+    assert [line for line in head.lines if line.startswith(b"Content-Length")] == (
+        [length_line] if length_line else []
+    )
 
 
 def test_w02_hop_by_hop_fields_and_what_connection_lists_stay_here() -> None:
@@ -100,21 +104,33 @@ def test_the_facts_of_an_answer() -> None:
         b"Date: Mon, 23 Nov 2026 03:06:25 GMT", b"Content-Type: a/b", b'RateLimit: "x";r=1', b"X-RateLimit-Limit: 5", b"Via: 1.1 resp-a",
         b"Via: 1.0 resp-b", b"Set-Cookie: a=1", b"Set_Cookie: b", start=b"HTTP/1.0 201 Made it\r\n",
     )  # fmt: skip
-    assert (head.status, head.keep_alive, head.dated, head.content_type, head.content_length) == (201, False, True, b"a/b", -1)
+    assert (head.status, head.keep_alive, head.dated, head.content_type, head.content_length) == (
+        201,
+        False,
+        True,
+        b"a/b",
+        -1,
+    )
     assert head.limit_lines == b'RateLimit: "x";r=1\r\nX-RateLimit-Limit: 5\r\n'
     assert head.via == b"1.1 resp-a, 1.0 resp-b"
     assert head.passed.startswith(b"HTTP/1.1 201 Made it\r\n")
     assert b"Set_Cookie: b\r\n" in head.passed
 
 
-@pytest.mark.xfail(strict=True, reason="response.parse_response puts remembered lines before those it meets for the first time")
+@pytest.mark.xfail(
+    strict=True,
+    reason="response.parse_response puts remembered lines before those it meets for the first time",
+)
 def test_fields_of_one_name_keep_their_order_whatever_was_remembered() -> None:
     read(b"Set-Cookie: known=1")
     head = read(b"Set-Cookie: new=1", b"Set-Cookie: known=1")
     assert head.lines == [b"Set-Cookie: new=1\r\n", b"Set-Cookie: known=1\r\n"]
 
 
-@given(st.lists(st.binary(max_size=30), max_size=5), st.sampled_from([OK, b"HTTP/1.0 404 X\r\n", b"HTTP/1.1 204 \r\n"]))
+@given(
+    st.lists(st.binary(max_size=30), max_size=5),
+    st.sampled_from([OK, b"HTTP/1.0 404 X\r\n", b"HTTP/1.1 204 \r\n"]),
+)
 def test_no_head_of_any_bytes_raises_anything_but_invalid_answer(lines: list[bytes], start: bytes) -> None:
     data = start + b"\r\n".join(lines) + b"\r\n\r\n"
     try:

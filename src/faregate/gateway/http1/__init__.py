@@ -1,1 +1,3 @@
-"""HTTP/1.1 as bytes: heads, chunks, paths, answers. Decides and rewrites; owns no socket and reads no clock."""
+"""HTTP/1.1 as bytes: heads, chunks, paths, answers. Decides and rewrites; owns no socket and reads no
+clock.
+"""

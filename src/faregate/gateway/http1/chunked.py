@@ -1,8 +1,8 @@
 """Chunked bodies, read strictly (RFC 9112 section 7.1; http-rules.md F23-F26) and written anew.
 
-A decoder takes the bytes as they come and hands back the data without its framing; nothing of the received framing is
-passed on (W01). Its memory is bounded: one size line or trailer line at a time, never the body. The same decoder
-serves requests and responses; what a fault means is the caller's affair.
+A decoder takes the bytes as they come and hands back the data without its framing; nothing of the received
+framing is passed on (W01). Its memory is bounded: one size line or trailer line at a time, never the body.
+The same decoder serves requests and responses; what a fault means is the caller's affair.
 """
 
 import re
@@ -10,8 +10,11 @@ from typing import Final
 
 from faregate.gateway.http1.fields import is_forbidden_in_trailers
 
-_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-                               rb"(?:[ \t]*=[ \t]*(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\"))?)*)")
+_SIZE_LINE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+    rb"(?:[ \t]*=[ \t]*(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+    rb"|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\"))?)*)"
+)
 _TRAILER_LINE: Final = re.compile(rb"([!#$%&'*+\-.^`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
 _EXTENSION_BYTES_MAX: Final = 1024
 """Per message (F24)."""
@@ -30,7 +33,19 @@ class BodyTooLarge(ChunkError):  # noqa: N818 - what it is
 class ChunkDecoder:
     """One body. ``feed`` returns the data in these bytes; ``done`` and ``rest`` say where it ended."""
 
-    __slots__ = ("_extensions", "_left", "_line", "_state", "_trailer_bytes", "_trailer_limits", "announced_bytes", "body_bytes_max", "done", "rest", "trailers")
+    __slots__ = (
+        "_extensions",
+        "_left",
+        "_line",
+        "_state",
+        "_trailer_bytes",
+        "_trailer_limits",
+        "announced_bytes",
+        "body_bytes_max",
+        "done",
+        "rest",
+        "trailers",
+    )
 
     def __init__(self, *, trailer_bytes_max: int, trailers_max: int, body_bytes_max: int = 2**63) -> None:
         self.body_bytes_max = body_bytes_max
@@ -46,14 +61,16 @@ class ChunkDecoder:
         self.trailers: list[tuple[bytes, bytes]] = []
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The pieces of body data in ``data``. Raises ``ChunkError``; after ``done``, ``rest`` holds what follows the body."""
+        """The pieces of body data in ``data``. Raises ``ChunkError``; after ``done``, ``rest`` holds what
+        follows the body.
+        """
         pieces: list[bytes] = []
         at, size = 0, len(data)
         while at < size:
             state = self._state
             if state == _DATA:
                 take = min(self._left, size - at)
-                pieces.append(data[at:at + take] if take != size else data)
+                pieces.append(data[at : at + take] if take != size else data)
                 at += take
                 self._left -= take
                 if not self._left:

@@ -1,8 +1,9 @@
 """Which header fields mean something to a proxy, in either direction, and what is done with them.
 
-One table each way, from the name in lower case to a kind. A kind is a small integer so that the loop over a head's
-fields is one dictionary look-up per field: names are learned in the spelling in which they arrive (bounded), 0 means
-"pass on". The rules are http-rules.md sections 2 and 2.2; what we ourselves set is removed from the other side first (W03).
+One table each way, from the name in lower case to a kind. A kind is a small integer so that the loop over a
+head's fields is one dictionary look-up per field: names are learned in the spelling in which they arrive
+(bounded), 0 means "pass on". The rules are http-rules.md sections 2 and 2.2; what we ourselves set is
+removed from the other side first (W03).
 """
 
 import re
@@ -34,7 +35,11 @@ DATE: Final = 22
 DPOP: Final = 23
 BAD: Final = 99
 
-_HOP_BY_HOP: Final = (b"keep-alive", b"proxy-connection", b"http2-settings")  # W02, besides those with a kind of their own
+_HOP_BY_HOP: Final = (
+    b"keep-alive",
+    b"proxy-connection",
+    b"http2-settings",
+)  # W02, besides those with a kind of their own
 
 _REQUEST: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -90,20 +95,71 @@ _RESPONSE: Final[dict[bytes, int]] = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
 }
 
-_PROTECTED: Final = frozenset({
-    b"host", b"authorization", b"cookie", b"date", b"cache-control", b"idempotency-key", b"traceparent", b"tracestate",
-    b"forwarded", b"x-real-ip", b"x-request-id", b"x-api-version", b"x-api-key", b"via", b"expect", b"dpop",
-    b"x-anonymous-consumer", b"x-client-cert", b"x-ssl-client-cert",
-})
+_PROTECTED: Final = frozenset(
+    {
+        b"host",
+        b"authorization",
+        b"cookie",
+        b"date",
+        b"cache-control",
+        b"idempotency-key",
+        b"traceparent",
+        b"tracestate",
+        b"forwarded",
+        b"x-real-ip",
+        b"x-request-id",
+        b"x-api-version",
+        b"x-api-key",
+        b"via",
+        b"expect",
+        b"dpop",
+        b"x-anonymous-consumer",
+        b"x-client-cert",
+        b"x-ssl-client-cert",
+    }
+)
 _PROTECTED_PREFIXES: Final = (b"content-", b"x-forwarded-", b"x-consumer-", b"x-credential-")
 
-_FORBIDDEN_IN_TRAILERS: Final = frozenset({
-    b"transfer-encoding", b"host", b"connection", b"te", b"trailer", b"upgrade", b"expect", b"via", b"set-cookie",
-    b"authorization", b"cookie", b"www-authenticate", b"proxy-authorization", b"cache-control", b"range",
-    b"max-forwards", b"if-match", b"if-none-match", b"date", b"location", b"retry-after", b"vary", b"age", b"expires",
-    b"x-api-key", b"dpop", b"signature", b"signature-input", b"idempotency-key", b"forwarded", b"x-real-ip", b"x-request-id", b"traceparent",
-    b"x-api-version", b"keep-alive", b"proxy-connection",
-})
+_FORBIDDEN_IN_TRAILERS: Final = frozenset(
+    {
+        b"transfer-encoding",
+        b"host",
+        b"connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"expect",
+        b"via",
+        b"set-cookie",
+        b"authorization",
+        b"cookie",
+        b"www-authenticate",
+        b"proxy-authorization",
+        b"cache-control",
+        b"range",
+        b"max-forwards",
+        b"if-match",
+        b"if-none-match",
+        b"date",
+        b"location",
+        b"retry-after",
+        b"vary",
+        b"age",
+        b"expires",
+        b"x-api-key",
+        b"dpop",
+        b"signature",
+        b"signature-input",
+        b"idempotency-key",
+        b"forwarded",
+        b"x-real-ip",
+        b"x-request-id",
+        b"traceparent",
+        b"x-api-version",
+        b"keep-alive",
+        b"proxy-connection",
+    }
+)
 
 _LEARNED_MAX: Final = 4096
 """Spellings remembered per table: callers choose names, so the table must not grow with them."""
@@ -113,7 +169,9 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+")  # RFC 9110 section 
 
 
 class FieldTable(dict[bytes, int]):
-    """Kinds by the name as spelt; a name met for the first time is classified and, up to a bound, remembered."""
+    """Kinds by the name as spelt; a name met for the first time is classified and, up to a bound,
+    remembered.
+    """
 
     __slots__ = ("_drop_prefixes", "_known", "_strict")
 

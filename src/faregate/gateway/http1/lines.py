@@ -1,10 +1,12 @@
-"""Field lines, each judged once: what a line means is a pure function of its bytes, so the verdict is remembered.
+"""Field lines, each judged once: what a line means is a pure function of its bytes, so the verdict is
+remembered.
 
-llhttp (strict) judges every line that was not seen before: name a token, no blank before the colon, no fold, no bare CR or LF,
-no control character. Of the lines of a keep-alive peer most come again (Host, User-Agent, Accept, Content-Type, a token), and then one
-dictionary look-up replaces parsing, classifying and rebuilding. What depends on several lines (doubled fields, framing)
-is judged per head by the caller. The memory has two generations of bounded size, so that a peer who never repeats himself
-costs the others at most one more look at a line.
+llhttp (strict) judges every line that was not seen before: name a token, no blank before the colon, no
+fold, no bare CR or LF, no control character. Of the lines of a keep-alive peer most come again (Host,
+User-Agent, Accept, Content-Type, a token), and then one dictionary look-up replaces parsing, classifying
+and rebuilding. What depends on several lines (doubled fields, framing) is judged per head by the caller.
+The memory has two generations of bounded size, so that a peer who never repeats himself costs the others at
+most one more look at a line.
 """
 
 from typing import Final, Protocol
@@ -14,7 +16,9 @@ import httptools
 from faregate.gateway.http1.fields import BAD, PASS, FieldTable
 
 GENERATION_LINES: Final = 4096
-"""Lines per generation; with ``LINE_BYTES_LEARNED_MAX`` the memory is bounded by 2 x 4096 x 2 KiB = 16 MiB a worker."""
+"""Lines per generation; with ``LINE_BYTES_LEARNED_MAX`` the memory is bounded by 2 x 4096 x 2 KiB = 16 MiB
+a worker.
+"""
 LINE_BYTES_LEARNED_MAX: Final = 1024
 _STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 _END: Final = b"\r\n\r\n"
@@ -50,7 +54,9 @@ class LineMemory:
         self._fields.append((name, value))
 
     def learn(self, lines: list[bytes]) -> list[Fact]:
-        """The facts of lines that ``get`` does not know, in order. Raises ``LineError``, or what ``refine`` raises."""
+        """The facts of lines that ``get`` does not know, in order. Raises ``LineError``, or what ``refine``
+        raises.
+        """
         old = self._old
         fresh = [line for line in lines if line not in old]
         parsed = iter(self._parse(fresh) if fresh else ())
@@ -66,9 +72,10 @@ class LineMemory:
         return facts
 
     def _parse(self, lines: list[bytes]) -> list[tuple[bytes, bytes]]:
-        self._fields = fields = []
+        fields: list[tuple[bytes, bytes]] = []
+        self._fields = fields
         try:
-            # A response, since llhttp then leaves framing and Upgrade alone; the grammar of fields is the same.
+            # A response, since llhttp then leaves framing and Upgrade alone; fields have the same grammar.
             httptools.HttpResponseParser(self).feed_data(_STATUS_LINE + b"\r\n".join(lines) + _END)
         except httptools.HttpParserError:
             raise LineError("field_syntax") from None

@@ -1,7 +1,7 @@
 """The one path function (http-rules.md section 2.1): checks, then normalises, once, first in line.
 
-Its answer is a fixed point (a second run changes nothing) and the only string that routing, permission, limits and logs
-see. The target itself goes upstream as received.
+Its answer is a fixed point (a second run changes nothing) and the only string that routing, permission,
+limits and logs see. The target itself goes upstream as received.
 """
 
 import re
@@ -23,7 +23,8 @@ def check_percent(target: bytes) -> None:
 
 
 def normalise(path: bytes) -> bytes:
-    """The decision string of a path that starts with ``/``. Raises ``Refusal`` for every spelling on the list.
+    """The decision string of a path that starts with ``/``. Raises ``Refusal`` for every spelling on the
+    list.
 
     ``path`` holds visible ASCII without ``#`` and ``\\`` (the request line's pattern saw to it).
     """
@@ -37,7 +38,9 @@ def _normalise_slowly(path: bytes) -> bytes:
     if b";" in path or b"//" in path:
         raise Refusal("malformed_request", reason="path_ambiguous")
     result = _TRIPLET.sub(_triplet, path)
-    if _ENCODED_REFUSED.search(path) is not None or _DOUBLE_ENCODED.search(result) is not None:  # "%25%34%31" too
+    if (
+        _ENCODED_REFUSED.search(path) is not None or _DOUBLE_ENCODED.search(result) is not None
+    ):  # "%25%34%31" too
         raise Refusal("malformed_request", reason="path_encoding")
     if any(segment in {b".", b".."} for segment in result.split(b"/")):
         raise Refusal("malformed_request", reason="path_dot_segment")

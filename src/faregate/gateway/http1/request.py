@@ -1,9 +1,10 @@
 """A request head from bytes to facts, or a refusal (http-rules.md section 2: reject, never repair).
 
-The request line is held against one pattern byte for byte, each field line against llhttp and our own tables (``lines``),
-and what several lines say together is judged here: doubled fields, framing, counts. ``Fields`` are the facts of a whole
-field section; they depend on its bytes alone and never change, so that a connection on which the same section comes
-again, as it does from most clients, takes them over for the price of one comparison.
+The request line is held against one pattern byte for byte, each field line against llhttp and our own
+tables (``lines``), and what several lines say together is judged here: doubled fields, framing, counts.
+``Fields`` are the facts of a whole field section; they depend on its bytes alone and never change, so that
+a connection on which the same section comes again, as it does from most clients, takes them over for the
+price of one comparison.
 """
 
 import re
@@ -22,27 +23,61 @@ LINE_BYTES_MAX: Final = 16 << 10
 SECTIONS_PER_GENERATION: Final = 1024
 SECTIONS_SEEN_MAX: Final = 4096
 SECTION_BYTES_LEARNED_MAX: Final = 4 << 10
-"""With the facts about three times that: at most 25 MiB a worker when callers do their worst, 2 MiB in common use."""
+"""With the facts about three times that: at most 25 MiB a worker when callers do their worst, 2 MiB in
+common use.
+"""
 
-REQUEST_LINE: Final = re.compile(rb"(GET|POST|HEAD|PUT|PATCH|DELETE|OPTIONS) ((/[!\"$&-:<->@-\[\]-~]*)(?:[?][!\"$&-\[\]-~]*)?)"
-                                 rb" HTTP/1\.([01])\r\n")
-"""The common request line: method, target, path, minor version. No ``%`` and, in the path, no ``;``: with those, and with whatever
-else does not match, ``parse_line`` looks closer."""
-_REQUEST_LINE_SLOW: Final = re.compile(rb"(GET|POST|HEAD|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-\[\]-~]*) HTTP/1\.([01])\r\n")
+Line = tuple[bytes, bytes, bytes, bytes]
+"""Method, target as received, normalised path, minor version (``b"0"`` or ``b"1"``)."""
+REQUEST_LINE: Final = re.compile(
+    rb"(GET|POST|HEAD|PUT|PATCH|DELETE|OPTIONS) ((/[!\"$&-:<->@-\[\]-~]*)(?:[?][!\"$&-\[\]-~]*)?)"
+    rb" HTTP/1\.([01])\r\n"
+)
+"""The common request line: method, target, path, minor version. No ``%`` and, in the path, no ``;``: with
+those, and with whatever else does not match, ``parse_line`` looks closer.
+"""
+_REQUEST_LINE_SLOW: Final = re.compile(
+    rb"(GET|POST|HEAD|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-\[\]-~]*) HTTP/1\.([01])\r\n"
+)
 _BEARER: Final = b"Authorization: Bearer "
 _bearer: Final = re.compile(rb"Authorization: Bearer [A-Za-z0-9._~+/\-]+=*").fullmatch
 _BODYLESS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-_CONNECTION_OPTIONS: Final = frozenset({b"keep-alive", b"upgrade", b"te", b"http2-settings", b"trailer", b"transfer-encoding",
-                                        b"proxy-connection"})
-_ASCII_ONLY: Final = frozenset({kinds.HOST, kinds.AUTHORIZATION, kinds.API_KEY, kinds.CONTENT_TYPE, kinds.VIA,
-                                kinds.EXPECT, kinds.CONNECTION, kinds.TE, kinds.FORWARDED_FOR, kinds.FORWARDED_HOST,
-                                kinds.IDEMPOTENCY_KEY, kinds.DATE, kinds.DPOP})
+_CONNECTION_OPTIONS: Final = frozenset(
+    {
+        b"keep-alive",
+        b"upgrade",
+        b"te",
+        b"http2-settings",
+        b"trailer",
+        b"transfer-encoding",
+        b"proxy-connection",
+    }
+)
+_ASCII_ONLY: Final = frozenset(
+    {
+        kinds.HOST,
+        kinds.AUTHORIZATION,
+        kinds.API_KEY,
+        kinds.CONTENT_TYPE,
+        kinds.VIA,
+        kinds.EXPECT,
+        kinds.CONNECTION,
+        kinds.TE,
+        kinds.FORWARDED_FOR,
+        kinds.FORWARDED_HOST,
+        kinds.IDEMPOTENCY_KEY,
+        kinds.DATE,
+        kinds.DPOP,
+    }
+)
 _PASSED_ONCE: Final = frozenset({kinds.IDEMPOTENCY_KEY, kinds.DATE, kinds.DPOP})
 _ONCE: Final = _PASSED_ONCE | {kinds.API_KEY, kinds.TRANSFER_ENCODING, kinds.EXPECT}
 
 
 def _refine(kind: int, value: bytes) -> None:
-    """Refuses what a single line settles: a byte over 0x7F where we interpret (F14), and the values of F09, F18, F21, F29."""
+    """Refuses what a single line settles: a byte over 0x7F where we interpret (F14), and the values of F09,
+    F18, F21, F29.
+    """
     if kind in _ASCII_ONLY and not value.isascii():
         raise Refusal("malformed_request", reason="field_not_ascii")
     if kind == kinds.HOST:
@@ -63,10 +98,10 @@ _memory: Final = LineMemory(REQUEST_FIELDS, _refine)
 class Fields:
     """The facts of one field section, never changed once parsed.
 
-    ``raw``: its bytes, the empty line included. ``lines``: the fields to be passed on, each ending in CRLF, Host not among
-    them; ``passed``: Host and those lines as one. ``content_length`` -1: none. ``framed``: something here concerns the
-    body, so ``check_framing`` must be asked. ``close``: the connection ends with the answer. ``prepared``: a place for
-    the sender to keep what it made of these fields.
+    ``raw``: its bytes, the empty line included. ``lines``: the fields to be passed on, each ending in CRLF,
+    Host not among them; ``passed``: Host and those lines as one. ``content_length`` -1: none. ``framed``:
+    something here concerns the body, so ``check_framing`` must be asked. ``close``: the connection ends
+    with the answer. ``prepared``: a place for the sender to keep what it made of these fields.
     """
 
     api_key: bytes | None = None
@@ -97,14 +132,16 @@ class Fields:
 class FieldsMemory:
     """Field sections met before, on any connection: the same bytes have the same facts.
 
-    A section is kept when it comes for the second time, so that callers who never repeat themselves fill nothing. Two generations,
-    bounded in entries and by ``SECTION_BYTES_LEARNED_MAX``; one memory per snapshot, so that no limit of an older one lives on.
-    ``known``: the facts of a section kept of late, or None; read in place, since every call asks.
+    A section is kept when it comes for the second time, so that callers who never repeat themselves fill
+    nothing. Two generations, bounded in entries and by ``SECTION_BYTES_LEARNED_MAX``; one memory per
+    snapshot, so that no limit of an older one lives on. ``known``: the facts of a section kept of late, or
+    None; read in place, since every call asks.
     """
 
-    __slots__ = ("_headers_max", "_old", "_seen", "_young", "known")
+    __slots__ = ("_headers_max", "_old", "_seen", "_young", "header_bytes_max", "known")
 
-    def __init__(self, headers_max: int) -> None:
+    def __init__(self, header_bytes_max: int, headers_max: int) -> None:
+        self.header_bytes_max = header_bytes_max
         self._headers_max = headers_max
         self._old: dict[bytes, Fields] = {}
         self._seen: set[int] = set()
@@ -126,7 +163,9 @@ class FieldsMemory:
                     seen.clear()
                 seen.add(mark)
                 return fields
-        if len(raw) <= SECTION_BYTES_LEARNED_MAX and not fields.via:  # our own name in Via is looked for each time
+        if (
+            len(raw) <= SECTION_BYTES_LEARNED_MAX and not fields.via
+        ):  # our own name in Via is looked for each time
             if len(self._young) >= SECTIONS_PER_GENERATION:
                 self._old, self._young = self._young, {}
                 self.known = self._young.get
@@ -134,14 +173,16 @@ class FieldsMemory:
         return fields
 
 
-def parse_line(data: bytes, host: bytes | None = None) -> tuple[bytes, bytes, bytes, bytes]:
+def parse_line(data: bytes, host: bytes | None = None) -> Line:
     """Method, target, normalised path and minor version of the request line that ``data`` begins with.
 
-    For lines that ``REQUEST_LINE`` does not settle. ``host``: for a target in another form, which must agree with it (F08);
-    None while the fields are not known. Raises ``Refusal``.
+    For lines that ``REQUEST_LINE`` does not settle. ``host``: for a target in another form, which must
+    agree with it (F08); None while the fields are not known. Raises ``Refusal``.
     """
     match = _REQUEST_LINE_SLOW.match(data)
-    method, target, minor = match.groups() if match is not None else unusual_request_line(data, TARGET_BYTES_MAX)
+    method, target, minor = (
+        match.groups() if match is not None else unusual_request_line(data, TARGET_BYTES_MAX)
+    )
     if len(target) > TARGET_BYTES_MAX:
         raise Refusal("target_too_long", reason="target_too_long")
     if target[:1] != b"/" and host is not None:
@@ -152,8 +193,10 @@ def parse_line(data: bytes, host: bytes | None = None) -> tuple[bytes, bytes, by
     return method, target, path, minor
 
 
-def parse_fields(raw: bytes, headers_max: int) -> Fields:
-    """The facts of ``raw``, one field section ending in an empty line. Raises ``Refusal``; then the connection is done with."""
+def parse_fields(raw: bytes, headers_max: int) -> Fields:  # noqa: C901, PLR0912 - one pass, one place
+    """The facts of ``raw``, one field section ending in an empty line. Raises ``Refusal``; then the
+    connection is done with.
+    """
     split = raw[:-4].split(b"\r\n") if len(raw) > 2 else []
     if len(split) > headers_max:
         raise Refusal("headers_too_large", reason="too_many_fields")
@@ -191,30 +234,52 @@ def parse_fields(raw: bytes, headers_max: int) -> Fields:
     return facts
 
 
-def may_have_body(facts: Fields, method: bytes, minor: bytes) -> bool:
+def parse_head(data: bytes, end: int, memory: FieldsMemory) -> tuple[Line, Fields]:
+    """The request line and the fields of the head that ``data`` begins with and that ends at ``end``. Raises
+    ``Refusal``.
+    """
+    if end > memory.header_bytes_max:
+        raise Refusal("headers_too_large", reason="head_too_large")
+    match = REQUEST_LINE.match(data)
+    line: Line = match.groups() if match is not None else parse_line(data)  # type: ignore[assignment]
+    if len(line[1]) > TARGET_BYTES_MAX:
+        raise Refusal("target_too_long", reason="target_too_long")
+    fields = memory.recall(data[data.find(b"\r\n") + 2 : end])
+    if line[1][:1] != b"/":
+        line = parse_line(data, fields.host)
+    if fields.framed:
+        check_framing(fields, line)
+    return (line[0], line[1], normalise(line[2]), line[3]), fields
+
+
+def may_have_body(facts: Fields, line: Line) -> bool:
     """Whether ``check_framing`` passes."""
-    return not (method in _BODYLESS or facts.upgrade or (facts.chunked and minor == b"0"))
+    return not (line[0] in _BODYLESS or facts.upgrade or (facts.chunked and line[3] == b"0"))
 
 
-def check_framing(facts: Fields, method: bytes, minor: bytes) -> None:
-    """F22, F28, F30: whether a request of this method and version may have the body that its fields announce."""
-    if facts.chunked and minor == b"0":
+def check_framing(facts: Fields, line: Line) -> None:
+    """F22, F28, F30: whether a request of this method and version may have the body that its fields
+    announce.
+    """
+    if facts.chunked and line[3] == b"0":
         raise Refusal("malformed_request", reason="coding_in_http_1_0")
-    if method in _BODYLESS:
+    if line[0] in _BODYLESS:
         raise Refusal("malformed_request", reason="body_not_allowed")
     if facts.upgrade:
         raise Refusal("malformed_request", reason="upgrade_with_body")
 
 
 def _sort(raw: list[bytes], lines: list[bytes]) -> list[Fact]:
-    """Splits the field lines into those that pass, put into ``lines``, and those that mean something, in order."""
+    """Splits the field lines into those that pass, put into ``lines``, and those that mean something, in
+    order.
+    """
     get = _memory.get
     special: list[Fact] = []
     unknown: list[bytes] | None = None
     for line in raw:
         fact = get(line)
         if fact is None and line.startswith(_BEARER) and _bearer(line) is not None:
-            # The one long line that differs from caller to caller: letters and digits of a token, nothing to parse.
+            # The one long line that differs from caller to caller; its characters leave nothing to parse.
             fact = (kinds.AUTHORIZATION, line, line[15:])
         if fact is None:
             if unknown is None:

@@ -1,7 +1,8 @@
 """A response head from bytes to facts, or an invalid answer (http-rules.md W09, W10).
 
-The upstream is as hostile as anyone: its head obeys the same rules, and whatever breaks them is one exception with a
-reason word, which the exchange turns into 502. ``ResponseHead.lines`` are the fields that go to the caller.
+The upstream is as hostile as anyone: its head obeys the same rules, and whatever breaks them is one
+exception with a reason word, which the exchange turns into 502. ``ResponseHead.lines`` are the fields that
+go to the caller.
 """
 
 import re
@@ -38,9 +39,10 @@ _memory: Final = LineMemory(RESPONSE_FIELDS, _refine)
 class ResponseHead:
     """The facts of one head, never changed once parsed.
 
-    ``raw``: its bytes. ``passed``: the status line and the fields to pass on, ``Content-Length`` as received among them.
-    ``content_length`` -1: none given. ``limit_lines``: the upstream's own rate-limit fields. ``bodiless``: no body follows
-    whatever the fields say (W10). ``common``: it needs no Date and no Via of its own.
+    ``raw``: its bytes. ``passed``: the status line and the fields to pass on, ``Content-Length`` as
+    received among them. ``content_length`` -1: none given. ``limit_lines``: the upstream's own rate-limit
+    fields. ``bodiless``: no body follows whatever the fields say (W10). ``common``: it needs no Date and no
+    Via of its own.
     """
 
     chunked: bool = False
@@ -60,7 +62,7 @@ class ResponseHead:
         self.lines: list[bytes] = []
 
 
-def parse_response(data: bytes, headers_max: int) -> ResponseHead:
+def parse_response(data: bytes, headers_max: int) -> ResponseHead:  # noqa: C901, PLR0912 - one pass, one place
     """The facts of ``data``, one whole head ending in an empty line. Raises ``InvalidAnswer``."""
     match = _STATUS_LINE.match(data)
     if match is None:
@@ -107,7 +109,9 @@ def parse_response(data: bytes, headers_max: int) -> ResponseHead:
 
 
 def _settle_length(head: ResponseHead, lines: list[bytes]) -> None:
-    """What length the caller is told: none on 1xx and 204, 0 on 205, else as received (W10; RFC 9110 section 8.6)."""
+    """What length the caller is told: none on 1xx and 204, 0 on 205, else as received (W10; RFC 9110
+    section 8.6).
+    """
     status = head.status
     if status in _BODILESS or status < 200:
         head.bodiless = True
@@ -121,7 +125,9 @@ def _settle_length(head: ResponseHead, lines: list[bytes]) -> None:
         lines.append(b"Content-Length: %d\r\n" % head.content_length)
 
 
-def _take(head: ResponseHead, kind: int, line: bytes, value: bytes, named: set[bytes] | None) -> set[bytes] | None:
+def _take(  # noqa: C901 - one table
+    head: ResponseHead, kind: int, line: bytes, value: bytes, named: set[bytes] | None
+) -> set[bytes] | None:
     """A field that means something; returns the names that ``Connection`` listed so far."""
     if kind == kinds.CONTENT_LENGTH:
         if head.content_length >= 0:

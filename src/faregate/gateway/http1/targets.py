@@ -1,4 +1,6 @@
-"""Request lines that are not the common one: other forms of target, other versions, other methods (F01-F08)."""
+"""Request lines that are not the common one: other forms of target, other versions, other methods
+(F01-F08).
+"""
 
 import re
 from typing import Final
@@ -13,7 +15,9 @@ METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE
 
 
 def unusual_request_line(data: bytes, target_bytes_max: int) -> tuple[bytes, bytes, bytes]:
-    """Method, target and minor version of a head whose request line is not the common one. Raises ``Refusal``."""
+    """Method, target and minor version of a head whose request line is not the common one. Raises
+    ``Refusal``.
+    """
     match = _ANY_REQUEST_LINE.match(data)
     if match is None:
         if len(data.partition(b"\r\n")[0]) > target_bytes_max:
@@ -34,7 +38,9 @@ def unusual_request_line(data: bytes, target_bytes_max: int) -> tuple[bytes, byt
 
 
 def other_forms(method: bytes, target: bytes, host: bytes) -> bytes:
-    """F07 and F08: asterisk-form with OPTIONS alone; an absolute-form equal to Host becomes origin-form. Raises ``Refusal``."""
+    """F07 and F08: asterisk-form with OPTIONS alone; an absolute-form equal to Host becomes origin-form.
+    Raises ``Refusal``.
+    """
     if target == b"*" and method == b"OPTIONS":
         return b"/*"
     match = _ABSOLUTE.fullmatch(target)

@@ -7,7 +7,9 @@ from faregate.kernel.problems import Refusal
 
 _CONTENT_LENGTH_MAX: Final = 2**53 - 1
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,15}")
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9\-.]{0,253}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
+_HOST: Final = re.compile(
+    rb"(?:[A-Za-z0-9](?:[A-Za-z0-9\-.]{0,253}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?"
+)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -26,7 +28,9 @@ def check_host(value: bytes) -> None:
 
 
 def check_transfer_encoding(value: bytes) -> None:
-    """F21: one line that holds just ``chunked``; another single coding is 501, anything else 400. Raises ``Refusal``."""
+    """F21: one line that holds just ``chunked``; another single coding is 501, anything else 400. Raises
+    ``Refusal``.
+    """
     coding = value.lower()
     if coding == b"chunked":
         return

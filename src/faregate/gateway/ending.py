@@ -1,0 +1,229 @@
+"""How a call ends when it is not answered by its upstream, and what every end has in common.
+
+The base of ``Exchange``: the state of a call, the one place where a refusal becomes an answer, and
+``_finish``, which runs once whatever happens: it frees the concurrency place, writes the record and lets
+the next request of the connection go on.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from faregate.gateway.body import RequestBody
+from faregate.gateway.http1.answers import refusal_answer
+from faregate.gateway.phases import DECIDING, DONE, SENDING, WAITING
+from faregate.kernel.problems import Outcome, Refusal
+from faregate.snapshot.call import Call
+
+if TYPE_CHECKING:
+    from faregate.gateway.assembly import ReadyUpstream
+    from faregate.gateway.balance import TargetState
+    from faregate.gateway.http1.request import Fields
+    from faregate.gateway.listener import ClientConnection
+    from faregate.gateway.plane import Plane
+    from faregate.gateway.upstream import UpstreamConnection
+
+_log = logging.getLogger("faregate.gateway")
+
+SKIPPED_BYTES_MAX: Final = 64 << 10
+"""How much of a refused call's body is read and dropped so that the connection may go on."""
+_READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+# Enum members cost a look-up in a descriptor each time; these are read once per call.
+ANSWERED: Final = Outcome.ANSWERED.value
+CLIENT_GONE: Final = Outcome.CLIENT_GONE.value
+UNKNOWN: Final = Outcome.UNKNOWN.value
+
+
+class Ending:
+    """The state of one call between a caller's connection and an upstream's, and its ends. Never reused.
+
+    ``now``: monotonic seconds of the event being handled. ``traceparent``: the field's value as sent
+    upstream. What most calls never set stands at its class default.
+    """
+
+    body: RequestBody | None = None
+    fields: "Fields"
+    minor: bytes
+    phase: int = DECIDING
+    target: bytes
+    traceparent: bytes
+    upstream: "ReadyUpstream"
+    _chunked_answer: bool = False
+    _head_sent: bool = False
+    _keep_alive: bool = False
+    _sent_at: float
+    _task: asyncio.Task[None] | None = None
+    _total_deadline: float
+    _tried: "tuple[TargetState, ...]" = ()
+    _upstream_connection: "UpstreamConnection | None" = None
+    _upstream_state: "TargetState | None" = None
+
+    def __init__(self, client: "ClientConnection", plane: "Plane", now: float) -> None:
+        self.client = client
+        self.plane = plane
+        self.now = now
+        self.runtime = runtime = plane.runtime
+        self.call = call = Call(now, now + plane.wall_offset)
+        call.revision = runtime.revision
+        plane.in_flight += 1
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether bytes from the caller still belong to this request."""
+        return self.body is not None and self.body.left != 0
+
+    # ends that are not answers
+
+    def deadline_passed(self, now: float) -> None:
+        """The wheel says that the armed time is over."""
+        self.now = now
+        if self._head_sent:
+            self._failed_upstream(
+                Refusal(
+                    "upstream_timeout",
+                    reason="stalled_reader" if self.client.write_paused else "idle_timeout",
+                )
+            )
+        elif self.phase == WAITING or (self.phase == SENDING and now >= self._total_deadline):
+            late = now >= self._total_deadline
+            self._failed_upstream(
+                Refusal("upstream_timeout", reason="total_timeout" if late else "first_byte_timeout")
+            )
+        elif self.wants_body and self.phase in {DECIDING, SENDING}:
+            self.abandon(Refusal("malformed_request", reason="body_timeout"))
+
+    def client_lost(self) -> None:
+        """The caller's connection is gone. What was sent goes on to its own verdict unless it was only a
+        read (W08).
+        """
+        if self.phase == DONE:
+            return
+        self.now = self.plane.monotonic()
+        if self.phase < SENDING or self.wants_body or self.call.method in _READS:
+            self._drop_upstream()
+            self._finish(CLIENT_GONE)
+        elif self._upstream_connection is not None:
+            self._upstream_connection.resume_reading()
+
+    def abandon(self, refusal: Refusal) -> None:
+        """Gives the call up because of the caller: the upstream's request is cut, never completed."""
+        self._drop_upstream()
+        refusal.close = True
+        self.refuse(refusal)
+
+    def internal_error(self, error: Exception) -> None:
+        """Our own fault: counted, logged once with its trace, told without it."""
+        _log.error(
+            "internal error in call %s", self.call.request_id.decode("ascii", "replace"), exc_info=error
+        )
+        if self.phase == DONE:
+            return
+        sent = self.phase >= SENDING
+        self._drop_upstream()
+        self.refuse(Refusal("internal_error", reason=type(error).__name__), outcome=UNKNOWN if sent else "")
+
+    def _failed_upstream(self, refusal: Refusal) -> None:
+        """The upstream failed after something was sent: 502 or 504, or a visible break when the head is out
+        (W11).
+        """
+        target = self._upstream_state
+        if target is not None:
+            self._upstream_state = None
+            self.upstream.balancer.finished(target, self.now, self.now - self._sent_at, True)  # noqa: FBT003 - its contract
+        self._drop_upstream()
+        self.call.upstream_duration = self.now - self._sent_at
+        if self.wants_body:
+            refusal.close = True
+        self.refuse(refusal)
+
+    def _drop_upstream(self) -> None:
+        connection = self._upstream_connection
+        self._upstream_connection = None
+        if connection is not None:
+            connection.abort()
+        target = self._upstream_state
+        if target is not None:
+            self._upstream_state = None
+            self.upstream.balancer.released(target)
+
+    def refuse(self, refusal: Refusal, *, outcome: str = "") -> None:
+        """Answers in the upstream's place; if an answer is already on its way, breaks it off so that it
+        shows.
+        """
+        call = self.call
+        if self.phase == DONE:
+            return
+        self.now = self.plane.monotonic()
+        call.refusal = refusal.code
+        call.reason = refusal.reason
+        call.parameter = refusal.parameter
+        if self._head_sent:
+            lost = self.client.lost
+            self.client.break_off()
+            self._finish(CLIENT_GONE if lost else UNKNOWN)
+            return
+        call.status = refusal.problem.status
+        body = self.body
+        left = 0 if body is None else body.left
+        waits = body is not None and body.expect and left != 0  # it may never send what it announced
+        self._keep_alive = (
+            self._keep_alive
+            and not (refusal.close or waits or self.plane.draining)
+            and 0 <= left <= SKIPPED_BYTES_MAX
+        )
+        extra = call.limit_headers + call.route.answer_headers if call.route is not None else b""
+        answer = refusal_answer(
+            refusal,
+            call.request_id,
+            call.wall + (self.now - call.now),
+            close=not self._keep_alive,
+            head_only=call.method == b"HEAD",
+            extra=extra,
+        )
+        call.response_bytes = len(answer) - answer.find(b"\r\n\r\n") - 4
+        self.client.write(answer)
+        self._finish(outcome or refusal.problem.outcome.value)
+
+    def refuse_head(self, refusal: Refusal, peer_ip: str) -> None:
+        """The head was refused: nothing of it is known but where it came from."""
+        call = self.call
+        call.client_ip = peer_ip
+        call.request_id = self.plane.ids.request_id(call.wall)
+        refusal.close = True
+        self.refuse(refusal)
+
+    def _announce_unread(self, rest: bytes) -> None:
+        """The call is about to be refused before its body was looked at: what comes of it, ``rest`` first,
+        is to be skipped.
+        """
+        fields = self.fields
+        if fields.framed:
+            self.body = RequestBody(fields, 0, (0, 0), capture=False, now=self.now)
+            self.body.drop()
+            if rest:
+                self.body.expect = False
+
+    def _finish(self, outcome: str) -> None:
+        call = self.call
+        plane = self.plane
+        self.phase = DONE
+        plane.in_flight -= 1
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        release = call.release
+        if release is not None:
+            release()
+        now = self.now
+        call.outcome = outcome
+        call.duration = now - call.now + call.waited
+        body = self.body
+        left = 0
+        if body is not None:
+            left = max(0, body.left)
+            call.request_bytes = body.received_bytes
+            if body.captured is not None:
+                call.request_body = bytes(body.captured)
+                call.request_content_type = self.fields.content_type
+        plane.record(call)
+        self.client.exchange_done(self._keep_alive, left, now)
