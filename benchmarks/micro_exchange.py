@@ -29,7 +29,7 @@ ROUNDS: Final = 15
 CALLS: Final = 4_000
 WARM_UP_CALLS: Final = 2_000
 FAR_AHEAD_S: Final = 1e9
-"""Idle connections date from the future, so that none is old enough to be looked at: they have no socket."""
+"""Idle connections date from the future, so that none is old enough to be looked at: none has a socket."""
 
 FIELDS: Final = (
     b"Host: 127.0.0.1:8080\r\nUser-Agent: acme-sdk/1.4\r\nAccept: application/json\r\nAuthorization: Bearer "
@@ -43,8 +43,8 @@ _BODY: Final = (
 )
 ANSWER_HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 03:06:25 GMT\r\n"
-    b"Content-Type: application/json\r\nContent-Length: %d\r\nConnection: keep-alive\r\nX-Upstream: abc\r\n\r\n"
-    % len(_BODY)
+    b"Content-Type: application/json\r\nContent-Length: %d\r\nConnection: keep-alive\r\n"
+    b"X-Upstream: abc\r\n\r\n" % len(_BODY)
 )
 ANSWER: Final = ANSWER_HEAD + _BODY
 

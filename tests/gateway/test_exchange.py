@@ -406,3 +406,24 @@ def test_internal_errors_tell_the_log_the_trace_and_the_caller_nothing(
         assert b"secret detail" not in client.take()
         assert client.ended
     assert "secret detail" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        (OK, True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", False),
+        (OK + b"surplus", False),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}", False),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nsurplus", False),
+    ],
+)
+def test_w07_only_a_cleanly_ended_connection_is_kept(world: World, answer: bytes, kept: bool) -> None:
+    _, server = sent_call(world)
+    server.deliver(answer)
+    world.run()
+    assert last(world)[0] == "answered"
+    assert (world.pool.idle_count, world.pool.open_count, server.closing) == (int(kept), int(kept), not kept)

@@ -114,25 +114,35 @@ def test_the_memory_of_sections_is_bounded_and_gives_what_parsing_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(request_module, "SECTIONS_PER_GENERATION", 4)
-    memory = FieldsMemory(128)
-    for number in itertools.chain(range(30), range(20, 30), range(5)):
+    monkeypatch.setattr(request_module, "SECTIONS_SEEN_MAX", 16)
+    memory = FieldsMemory(65_536, 128)
+    for number in itertools.chain(range(30), range(20, 30), range(5), [7] * 5, range(25, 30), range(25, 30)):
         raw = b"Host: a\r\nX-Note: %d\r\n\r\n" % number
         assert memory.recall(raw).passed == parse_fields(raw, 128).passed
         assert max(memory_sizes(memory)) <= 4
+        assert len(memory._seen) <= 16
+        assert memory.known == memory._young.get
     assert memory.recall(raw) is memory.recall(raw)
     before = memory_sizes(memory)
-    memory.recall(b"Host: a\r\nX-Long: %b\r\n\r\n" % (b"a" * request_module.SECTION_BYTES_LEARNED_MAX))
+    for _ in range(3):
+        memory.recall(b"Host: a\r\nX-Long: %b\r\n\r\n" % (b"a" * request_module.SECTION_BYTES_LEARNED_MAX))
+        with pytest.raises(Refusal):
+            memory.recall(b"X-Note: 1\r\n\r\n")
     assert memory_sizes(memory) == before
-    with pytest.raises(Refusal):
-        memory.recall(b"X-Note: 1\r\n\r\n")
-    assert memory_sizes(memory) == before
+
+
+def test_f16_a_section_refused_for_its_number_of_fields_stays_refused() -> None:
+    memory = FieldsMemory(65_536, 3)
+    for _ in range(3):
+        with pytest.raises(Refusal):
+            memory.recall(b"Host: a\r\nA: 1\r\nB: 1\r\nC: 1\r\n\r\n")
 
 
 @given(st.binary(max_size=60))
 @example(b"Host: a\r\n\r\n")
 def test_arbitrary_sections_are_refused_or_read_the_same_twice(raw: bytes) -> None:
     section = raw.replace(b"\r\n\r\n", b"") + b"\r\n\r\n"
-    memory = FieldsMemory(128)
+    memory = FieldsMemory(65_536, 128)
 
     def outcome() -> object:
         try:

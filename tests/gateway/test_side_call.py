@@ -7,10 +7,10 @@ import time
 
 import pytest
 import uvloop
-from tests.stores.https_server import HttpsServer, answer, authority_and_chain, sending
 
 from faregate.gateway.side_call import BODY_BYTES_MAX, fetcher_for, is_refused_address, split_url
 from faregate.stores.keysets import FetchError
+from tests.stores.https_server import HttpsServer, answer, authority_and_chain, sending
 
 
 def fetch_from(

@@ -28,7 +28,6 @@ def test_it_does_not_leave_the_process(leave) -> None:
 
 def test_no_trace_shows_it() -> None:
     secret = Secret(b"hunter2")
-    try:
+    with pytest.raises(ValueError) as caught:
         raise ValueError(secret)
-    except ValueError as error:
-        assert "hunter2" not in "".join(traceback.format_exception(error))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))

@@ -13,10 +13,12 @@ import uvloop
 from faregate.manager.exposition import render
 from faregate.manager.feed import FeedServer
 from faregate.manager.totals import Totals
-from faregate.records.feed import MetricsFeed
+from faregate.records.feed import REPORT_EVERY_S, ROUTES_PER_REPORT, MetricsFeed
 from faregate.records.frames import FrameReader, Reading, Reply, Report, WorkerState, encode_frame
 from faregate.records.metrics import Deltas
 from faregate.records.recorder import Recorder
+from faregate.snapshot.call import ReadyRoute
+from faregate.snapshot.data import Route, Version
 from tests.records.calls import make_call
 
 Scenario = Callable[[Path], Awaitable[None]]
@@ -162,9 +164,9 @@ def test_a_repeated_report_is_acknowledged_but_not_counted_twice(tmp_path: Path)
             recorder.record(make_call())
             deltas = Deltas()
             recorder.drain(deltas)
-            counted, observed = deltas.take()
+            counted, (tally, growth) = deltas.take(), deltas.take_routes(9)[0]
             state = WorkerState(ready=True, draining=False, revision=1)
-            frame = encode_frame(Report(0, "life", 1, 0, state, counted, observed, []))
+            frame = encode_frame(Report(0, "life", 1, 0, state, counted, [growth], [], [tally.labels]))
             writer.write(frame + frame)
             replies: list[Reply] = []
             frames = FrameReader(Reply)
@@ -176,6 +178,112 @@ def test_a_repeated_report_is_acknowledged_but_not_counted_twice(tmp_path: Path)
             await until(lambda: not server.connections)
 
     run(scenario, tmp_path)
+
+
+def many_routes(count: int) -> list[ReadyRoute]:
+    return [
+        ReadyRoute(Route("a", 0, "GET", f"/{number}", f"GET /{number}", "u"), Version("v1", "/"), None)
+        for number in range(count)
+    ]
+
+
+def test_many_routes_go_out_in_parts_and_their_labels_once_a_connection(tmp_path: Path) -> None:
+    reports: list[Report] = []
+
+    class Listening(FeedServer):
+        def take(self, connection: Any, report: Report) -> None:
+            reports.append(report)
+            super().take(connection, report)
+
+    async def scenario(path: Path) -> None:
+        routes = many_routes(3 * ROUTES_PER_REPORT + 1)
+        worker = Worker(path)
+        totals = Totals(1)
+        for expected in (1, 3):  # two managers, one after the other: labels must be told again
+            server = Listening(path, totals, asyncio.get_running_loop().time)
+            await server.start()
+            await until(lambda: totals.readiness().connected == 1)
+            for times in range(expected):
+                for route in routes:
+                    worker.recorder.record(make_call(route=route))
+                await server.ask(timeout_s=10)
+                assert calls(totals) == len(routes) * (expected // 2 + times + 1)
+            assert sum(len(report.labels) for report in reports) == len(routes)
+            assert max(len(report.routes) for report in reports) == ROUTES_PER_REPORT
+            assert totals.silent == 0
+            reports.clear()
+            await server.close()
+            await until(lambda: worker.feed._transport is None)
+            totals.forget(0)
+        await worker.feed.close()
+
+    run(scenario, tmp_path)
+
+
+def test_a_numbering_that_is_full_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faregate.records.feed.LABELS_MAX", 5)
+
+    async def scenario(path: Path) -> None:
+        async with manager(path) as (server, totals):
+            worker = Worker(path)
+            await until(lambda: totals.readiness().connected == 1)
+            routes = many_routes(4)
+            for turn in range(6):
+                for route in routes[turn % 2 : turn % 2 + 3]:
+                    worker.recorder.record(make_call(route=route))
+                await server.ask(timeout_s=10)
+            lines = [line for line in render(totals).splitlines() if line.startswith("faregate_calls_total{")]
+            found = {line.split('route="')[1].split('"')[0]: int(line.rpartition(" ")[2]) for line in lines}
+            assert found == {"GET /0": 3, "GET /1": 6, "GET /2": 6, "GET /3": 3}
+            (connection,) = server.connections
+            assert len(connection.numbered) <= 5
+            await worker.feed.close()
+
+    run(scenario, tmp_path)
+
+
+def test_a_report_asked_for_while_another_goes_out_holds_later_calls_too(tmp_path: Path) -> None:
+    async def scenario(path: Path) -> None:
+        async with manager(path) as (server, totals):
+            worker = Worker(path)
+            await until(lambda: totals.readiness().connected == 1)
+            for route in many_routes(4 * ROUTES_PER_REPORT):
+                worker.recorder.record(make_call(route=route))
+            worker.feed.report()  # the first of four parts
+            worker.call(7)
+            await server.ask(timeout_s=10)
+            assert calls(totals) == 4 * ROUTES_PER_REPORT + 7
+            await worker.feed.close()
+
+    run(scenario, tmp_path)
+
+
+@pytest.mark.parametrize(("used_s", "pause_s"), [(0.0, REPORT_EVERY_S), (0.005, 0.25), (0.1, 2.0)])
+def test_the_next_report_waits_so_that_reporting_takes_no_more_than_its_share(
+    tmp_path: Path, used_s: float, pause_s: float
+) -> None:
+    readings = iter(range(10**6))
+    feed = MetricsFeed(
+        str(tmp_path / "none"), 0, Recorder(None), readings=list,
+        state=lambda: WorkerState(ready=True, draining=False, revision=1),
+        used_s=lambda: next(readings) * used_s,
+    )  # fmt: skip
+    pauses: list[float] = []
+
+    class Loop:
+        def call_later(self, delay: float, _: object) -> None:
+            pauses.append(delay)
+
+    class Transport:
+        def is_closing(self) -> bool:
+            return False
+
+        def write(self, _: bytes) -> None:
+            pass
+
+    feed._loop = Loop()  # type: ignore[assignment]
+    feed.connection_made(Transport())  # type: ignore[arg-type]
+    assert pauses == [pytest.approx(pause_s)]
 
 
 def test_a_stuck_worker_holds_a_scrape_no_longer_than_its_bound(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from faregate.manager.exposition import render
 from faregate.manager.totals import IDLE_SERIES_S, Totals
 from faregate.records.families import FAMILIES, SERIES_MAX, Across, Kind
-from faregate.records.frames import Count, Observations, Reading, Report, WorkerState
+from faregate.records.frames import DURATION_SUM, GATEWAYS_AT, Count, Reading, Report, RouteGrowth, WorkerState
 
 READY = WorkerState(ready=True, draining=False, revision=3)
 
@@ -20,8 +20,10 @@ def report(
         0,
         state,
         parts.get("counts", []),
-        parts.get("observations", []),
+        parts.get("routes", []),
         parts.get("readings", []),
+        parts.get("labels", []),
+        parts.get("first", 0),
     )
 
 
@@ -41,11 +43,10 @@ def test_counts_add_up_over_workers_and_lives() -> None:
 def test_a_histogram_is_cumulative_in_seconds() -> None:
     totals = Totals(1)
     family = FAMILIES["faregate_gateway_duration_seconds"]
-    counts = [0] * (len(family.buckets_us) + 1)
-    counts[0], counts[2], counts[-1] = 1, 2, 3
-    totals.take(
-        report(observations=[Observations(family.name, ("a", "v1", 'GET /"x"\\\n'), counts, 2_500_000)]), 0
-    )
+    last = GATEWAYS_AT + len(family.buckets_us)
+    grown = {GATEWAYS_AT: 1, GATEWAYS_AT + 2: 2, last: 3, DURATION_SUM: 2_500_000}
+    labels = [("a", "v1", 'GET /"x"\\\n')]
+    totals.take(report(routes=[RouteGrowth(0, grown, {})], labels=labels), 0)
     lines = [line for line in render(totals).splitlines() if line.startswith(family.name)]
     labels = r'api="a",version="v1",route="GET /\"x\"\\\n"'
     assert lines[0] == f'{family.name}_bucket{{{labels},le="1e-05"}} 1'
@@ -89,6 +90,57 @@ def test_series_beyond_the_ceiling_are_other_and_counted() -> None:
     assert 'faregate_series_folded_total{metric="faregate_limit_refusals_total"} 5\n' in text
 
 
+def route_report(sequence: int, *numbers: int, labels: int = 0, first: int = 0) -> Report:
+    """One call of each number; ``labels`` new label sets from ``first`` on, named after their numbers."""
+    sets = [("a", "v1", f"GET /{number}") for number in range(first, first + labels)]
+    growths = [RouteGrowth(number, {0: 1, DURATION_SUM: 9}, {"2xx answered": 1}) for number in numbers]
+    return report(sequence=sequence, routes=growths, labels=sets, first=first)
+
+
+def test_labels_are_known_by_their_number_until_the_numbering_begins_anew() -> None:
+    totals, numbered = Totals(1), []
+    totals.take(route_report(1, 0, 1, labels=2), 0, numbered)
+    totals.take(route_report(2, 1, 2, labels=1, first=2), 0, numbered)
+    begun_anew = report(
+        sequence=3, routes=[RouteGrowth(0, {}, {"5xx answered": 1})], labels=[("b", "v1", "GET /")]
+    )
+    totals.take(begun_anew, 0, numbered)
+    with pytest.raises(ValueError):
+        totals.take(route_report(4, 2, first=1), 0, numbered)
+    calls = [line for line in render(totals).splitlines() if line.startswith("faregate_calls_total")]
+    assert [(line.split("route=")[1].split(",")[0], line[-1]) for line in calls] == [
+        ('"GET /0"', "1"), ('"GET /1"', "2"), ('"GET /2"', "1"), ('"GET /"', "1"),
+    ]  # fmt: skip
+
+
+def test_a_repeated_report_brings_its_labels_to_a_new_connection_but_counts_once() -> None:
+    totals = Totals(1)
+    totals.take(route_report(1, 0, labels=1), 0, [])
+    numbered = []
+    totals.take(route_report(1, 0, labels=1), 0, numbered)
+    totals.take(route_report(2, 0, first=1), 0, numbered)
+    assert 'outcome="answered"} 2\n' in render(totals)
+
+
+def test_routes_beyond_the_ceiling_are_other_and_each_sample_is_counted_as_folded() -> None:
+    totals = Totals(1)
+    totals.take(route_report(1, *range(SERIES_MAX + 3), labels=SERIES_MAX + 3), 0)
+    text = render(totals)
+    other = 'api="other",version="other",route="other"'
+    assert f'faregate_calls_total{{{other},status_class="2xx",outcome="answered"}} 3\n' in text
+    assert 'faregate_series_folded_total{metric="faregate_calls_total"} 3\n' in text
+    assert 'faregate_series_folded_total{metric="faregate_upstream_duration_seconds"} 0\n' in text
+
+
+def test_a_route_that_expired_comes_back_under_its_number() -> None:
+    totals, numbered = Totals(1), []
+    totals.take(route_report(1, 0, labels=1), 0, numbered)
+    totals.expire(IDLE_SERIES_S + 1)
+    assert "GET /0" not in render(totals)
+    totals.take(route_report(2, 0, first=1), IDLE_SERIES_S + 2, numbered)
+    assert 'outcome="answered"} 1\n' in render(totals)
+
+
 def test_series_that_stopped_growing_expire() -> None:
     totals = Totals(1)
     totals.take(report(counts=[bytes_count(1)]), 0)
@@ -107,7 +159,11 @@ def test_series_that_stopped_growing_expire() -> None:
         report(counts=[Count("faregate_bytes_total", (), 1)]),
         report(counts=[bytes_count(-1)]),
         report(counts=[Count("faregate_calls_in_flight", (), 1)]),
-        report(observations=[Observations("faregate_call_duration_seconds", ("a", "b", "c"), [1], 1)]),
+        report(routes=[RouteGrowth(0, {}, {})]),
+        report(routes=[RouteGrowth(0, {}, {"answered": 1})], labels=[("a", "b", "c")]),
+        report(routes=[RouteGrowth(1, {}, {})], labels=[("a", "b", "c")]),
+        report(labels=[("a", "b", "c")], first=1),
+        report(counts=[Count("faregate_calls_total", ("a", "b", "c", "2xx", "answered"), 1)]),
         report(readings=[Reading("faregate_call_duration_seconds", ("a", "b", "c"), 1)]),
     ],
 )

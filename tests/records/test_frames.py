@@ -3,15 +3,17 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from faregate.records.frames import (
     FRAME_BYTES_MAX,
+    ROUTE_PLACES,
     Count,
     FrameReader,
-    Observations,
     Reading,
     Reply,
     Report,
+    RouteGrowth,
     WorkerState,
     encode_frame,
 )
@@ -19,8 +21,9 @@ from faregate.records.frames import (
 REPORT = Report(
     1, "life", 7, 3, WorkerState(ready=True, draining=False, revision=9),
     [Count("faregate_bytes_total", ("request",), 1 << 60)],
-    [Observations("faregate_call_duration_seconds", ("a", "v1", "GET /"), [0, 1], 12)],
+    [RouteGrowth(4, {0: 1, 49: 12}, {"2xx answered": 1})],
     [Reading("faregate_calls_in_flight", (), 3.0)],
+    [("a", "v1", "GET /")], 4,
 )  # fmt: skip
 
 
@@ -40,8 +43,11 @@ def test_reports_are_read_whole_however_the_stream_is_cut(cuts: list[int]) -> No
         b"\x00\x00\x00\x01\xc1",
         encode_frame(Reply(1, 2)),
         b"GET / HTTP/1.1\r\n\r\n",
+        encode_frame(structs.replace(REPORT, routes=[RouteGrowth(0, {ROUTE_PLACES: 1}, {})])),
+        encode_frame(structs.replace(REPORT, routes=[RouteGrowth(-1, {}, {})])),
+        encode_frame(structs.replace(REPORT, first=-1)),
     ],
-    ids=["too long", "not MessagePack", "another type", "HTTP"],
+    ids=["too long", "not MessagePack", "another type", "HTTP", "no place", "no number", "no beginning"],
 )
 def test_what_is_no_report_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):

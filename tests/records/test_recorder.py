@@ -6,16 +6,29 @@ from pathlib import Path
 import pytest
 
 from faregate.records.families import SERIES_MAX
+from faregate.records.frames import DURATION_SUM, GATEWAYS_AT, UPSTREAM_SUM, UPSTREAMS_AT
 from faregate.records.metrics import Deltas
 from faregate.records.recorder import Recorder
 from faregate.records.writer import LogWriter
+from faregate.snapshot.call import ReadyRoute
+from faregate.snapshot.data import Route, Version
 from tests.records.calls import make_call
 
 
 def counts(recorder: Recorder) -> dict[tuple[str, ...], int]:
     deltas = Deltas()
     recorder.drain(deltas)
-    return {(count.name.removeprefix("faregate_"), *count.labels): count.value for count in deltas.take()[0]}
+    found = {(count.name.removeprefix("faregate_"), *count.labels): count.value for count in deltas.take()}
+    for tally, growth in deltas.take_routes(99):
+        found |= {("calls_total", *tally.labels, *end.split()): calls for end, calls in growth.ends.items()}
+    return found
+
+
+def routes(count: int, method: str = "GET") -> list[ReadyRoute]:
+    return [
+        ReadyRoute(Route("a", 0, method, f"/{number}", f"{method} /{number}", "u"), Version("v1", "/"), None)
+        for number in range(count)
+    ]
 
 
 def test_record_and_flush_write_one_line_a_call_in_order(tmp_path: Path) -> None:
@@ -72,13 +85,52 @@ def test_durations_fall_into_their_buckets() -> None:
     recorder.record(make_call(duration=0.002, attempts=0, upstream_duration=0.0))
     deltas = Deltas()
     recorder.drain(deltas)
-    seen = {one.name.removeprefix("faregate_"): one for one in deltas.take()[1]}
-    duration, upstream, gateway = (seen[f"{x}_duration_seconds"] for x in ("call", "upstream", "gateway"))
-    assert [index for index, count in enumerate(duration.counts) if count] == [0, 2, 16]
-    assert duration.sum_us == 100_002_500
-    assert sum(upstream.counts) == 2, "a call that was not sent has no upstream time"
-    assert gateway.counts[0] == 1
-    assert gateway.sum_us == duration.sum_us - upstream.sum_us
+    ((_, growth),) = deltas.take_routes(99)
+    grown = growth.counts
+    duration = {place: grown[place] for place in grown if place < UPSTREAMS_AT}
+    upstream = {place: grown[place] for place in grown if UPSTREAMS_AT <= place < GATEWAYS_AT}
+    assert duration == {0: 1, 2: 1, 16: 1}
+    assert grown[DURATION_SUM] == 100_002_500
+    assert grown[UPSTREAM_SUM] == 99_000_490
+    assert sum(upstream.values()) == 2, "a call that was not sent has no upstream time"
+    assert grown[GATEWAYS_AT] == 1
+
+
+def test_a_route_keeps_its_row_from_report_to_report_and_gives_each_growth_once() -> None:
+    recorder, deltas = Recorder(None), Deltas()
+    grown = []
+    for times in (1, 2, 0, 3):
+        for _ in range(times):
+            recorder.record(make_call())
+        recorder.drain(deltas)
+        grown.append([(tally, sum(growth.ends.values())) for tally, growth in deltas.take_routes(9)])
+    assert [[calls for _, calls in part] for part in grown] == [[1], [2], [], [3]]
+    assert grown[0][0][0] is grown[1][0][0] is grown[3][0][0]
+
+
+def test_routes_are_taken_in_parts_until_none_is_left() -> None:
+    recorder, deltas = Recorder(None), Deltas()
+    for route in routes(5):
+        recorder.record(make_call(route=route))
+    recorder.drain(deltas)
+    parts = [[tally.labels[2] for tally, _ in deltas.take_routes(2)] for _ in range(4)]
+    assert parts == [["GET /0", "GET /1"], ["GET /2", "GET /3"], ["GET /4"], []]
+
+
+def test_routes_beyond_the_ceiling_share_a_row_and_a_gone_snapshot_makes_room() -> None:
+    recorder, deltas = Recorder(None), Deltas()
+    old = routes(SERIES_MAX + 10)
+    for route in old:
+        recorder.record(make_call(route=route))
+    recorder.drain(deltas)
+    taken = {tally.labels: growth for tally, growth in deltas.take_routes(SERIES_MAX + 10)}
+    assert len(taken) == SERIES_MAX + 1
+    assert taken["other", "other", "other"].ends == {"2xx answered": 10}
+    del old, route, taken
+    (fresh,) = routes(1, "HEAD")
+    recorder.record(make_call(route=fresh))
+    recorder.drain(deltas)
+    assert [tally.labels[2] for tally, _ in deltas.take_routes(9)] == ["HEAD /0"]
 
 
 def test_a_call_that_cannot_be_rendered_takes_no_other_with_it(
@@ -109,7 +161,7 @@ def test_series_beyond_the_ceiling_are_folded_and_counted() -> None:
     for index in range(SERIES_MAX + 10):
         deltas.count("faregate_limit_refusals_total", (f"limit {index}",), 1)
     deltas.count("faregate_limit_refusals_total", ("limit 0",), 1)
-    taken = {(count.name, count.labels): count.value for count in deltas.take()[0]}
+    taken = {(count.name, count.labels): count.value for count in deltas.take()}
     assert taken["faregate_limit_refusals_total", ("other",)] == 10
     assert taken["faregate_limit_refusals_total", ("limit 0",)] == 2
     assert taken["faregate_series_folded_total", ("faregate_limit_refusals_total",)] == 10

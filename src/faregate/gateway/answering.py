@@ -55,16 +55,25 @@ class Answering(Ending):
             outcome = CLIENT_GONE
         else:
             outcome = ANSWERED
-            if head.common and self._keep_alive and self.body is None and not plane.draining:
+            request_body = self.body
+            if (
+                head.common
+                and self._keep_alive
+                and (request_body is None or not request_body.left)
+                and not plane.draining
+            ):
+                # join costs half of what formatting does
                 transport.write(
-                    b"%b%b%bVia: %b\r\nX-Request-Id: %b\r\n\r\n%b"
-                    % (
-                        head.passed,
-                        call.limit_headers or head.limit_lines,
-                        route.answer_headers,
-                        plane.via,
-                        call.request_id,
-                        body,
+                    b"".join(
+                        (
+                            head.passed,
+                            call.limit_headers or head.limit_lines,
+                            route.answer_headers,
+                            plane.via_line,
+                            call.request_id,
+                            b"\r\n\r\n",
+                            body,
+                        )
                     )
                 )
             else:

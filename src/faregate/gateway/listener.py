@@ -100,10 +100,8 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.peer_ip = plain_address(str(peer[0])) if peer else ""
         self.trusted = bool(plane.runtime.trusted) and is_trusted(self.peer_ip, plane.runtime.trusted)
-        self.forwarded_lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
-            self.peer_ip.encode(),
-            self.proto,
-        )
+        forwarded = (self.peer_ip.encode(), self.proto)
+        self.forwarded_lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % forwarded
         now = plane.monotonic()
         self.arm(now + plane.runtime.limits.header_timeout, now)
 
@@ -369,7 +367,7 @@ class ClientConnection(asyncio.Protocol):
         self.resume_reading()
         if held:
             self.data_received(held)
-        exchange: Exchange | None = self.exchange  # which data_received may have set
+        exchange: Exchange | None = self.exchange  # data_received may have set it
         if self._eof and exchange is None and not self._closing:
             self._partial = self._unusual = False
             self._close_now()

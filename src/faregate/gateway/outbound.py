@@ -71,15 +71,23 @@ def request_head(exchange: "Exchange") -> bytes:
         forwarded = forwarded_lines(fields, client)
         if fields.forwarded_host:
             host = b"X-Forwarded-Host: %b\r\n" % fields.forwarded_host
-    return b"%b %b HTTP/1.1\r\n%bX-Request-Id: %b\r\ntraceparent: %b\r\n%b%b%b\r\n" % (
-        call.method,
-        exchange.target,
-        prepared.before,
-        call.request_id,
-        exchange.traceparent,
-        forwarded,
-        host,
-        prepared.after,
+    return b"".join(
+        (
+            call.method,
+            b" ",
+            exchange.target,
+            b" HTTP/1.1\r\n",
+            prepared.before,
+            b"X-Request-Id: ",
+            call.request_id,
+            b"\r\ntraceparent: ",
+            exchange.traceparent,
+            b"\r\n",
+            forwarded,
+            host,
+            prepared.after,
+            b"\r\n",
+        )
     )
 
 

@@ -47,6 +47,7 @@ class Plane:
         self._recorded = 0
         self._record = recorder.record
         self.via = via
+        self.via_line = b"Via: %b\r\nX-Request-Id: " % via
         self.monotonic = monotonic
         self.wall_offset = time.time() - monotonic()
         self.ids = IdSource()

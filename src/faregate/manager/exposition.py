@@ -31,13 +31,15 @@ def _family(family: Family, totals: Totals) -> Iterator[str]:
 
 
 def _histogram(family: Family, one: Distribution) -> Iterator[str]:
+    labels = _braced(one.labels)
+    head = f"{family.name}_bucket{labels[:-1]},le=" if labels else f"{family.name}_bucket{{le="
     running = 0
     for bound_us, count in zip((*family.buckets_us, None), one.counts, strict=True):
         running += count
         bound = "+Inf" if bound_us is None else repr(bound_us / 1e6)
-        yield f"{family.name}_bucket{_braced((*one.labels, ('le', bound)))} {running}\n"
-    yield f"{family.name}_sum{_braced(one.labels)} {one.sum_us / 1e6!r}\n"
-    yield f"{family.name}_count{_braced(one.labels)} {running}\n"
+        yield f'{head}"{bound}"}} {running}\n'
+    yield f"{family.name}_sum{labels} {one.sum_us / 1e6!r}\n"
+    yield f"{family.name}_count{labels} {running}\n"
 
 
 def _braced(labels: tuple[tuple[str, str], ...]) -> str:

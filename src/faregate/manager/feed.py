@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
-from faregate.manager.totals import Totals
+from faregate.manager.totals import RouteSeries, Totals
 from faregate.records.frames import FrameReader, Reply, Report, encode_frame
 
 ASK_TIMEOUT_S: Final = 0.5
@@ -29,6 +29,8 @@ class _Connection(asyncio.Protocol):
         self.worker = -1
         self.taken = 0
         self.answered = 0
+        self.numbered: list[RouteSeries] = []
+        """What the numbers in its reports stand for."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's own class is none of asyncio's
@@ -104,7 +106,7 @@ class FeedServer:
 
     def take(self, connection: _Connection, report: Report) -> None:
         """Adds a report and acknowledges it. Raises ValueError on one that no worker of ours sends."""
-        self._totals.take(report, self._monotonic())
+        self._totals.take(report, self._monotonic(), connection.numbered)
         connection.worker = report.worker
         connection.taken = report.sequence
         connection.answered = max(connection.answered, report.answers)

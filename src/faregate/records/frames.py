@@ -3,15 +3,30 @@
 A worker sends reports: deltas of its counts, absolute readings, its state. The manager acknowledges each by
 its number and may ask for one now. A report that was not acknowledged is sent again under the same number
 after a reconnect, and its number tells the manager that it has it already: no count is lost or doubled while
-either end lives.
+either end lives. A route's labels are sent once a connection; after that a number stands for them.
 """
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from faregate.records.families import DURATION_BUCKETS_US, GATEWAY_BUCKETS_US
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# A route's counts in one row: a place a bucket of its three histograms, then two sums in microseconds.
+DURATIONS_AT: Final = 0
+UPSTREAMS_AT: Final = DURATIONS_AT + len(DURATION_BUCKETS_US) + 1
+GATEWAYS_AT: Final = UPSTREAMS_AT + len(DURATION_BUCKETS_US) + 1
+DURATION_SUM: Final = GATEWAYS_AT + len(GATEWAY_BUCKETS_US) + 1
+UPSTREAM_SUM: Final = DURATION_SUM + 1
+ROUTE_PLACES: Final = UPSTREAM_SUM + 1
+
+RouteLabels: TypeAlias = tuple[str, str, str]
+"""Api, version, route."""
+Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=ROUTE_PLACES)]
+Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 FRAME_BYTES_MAX: Final = 16 << 20
 _LENGTH_BYTES: Final = 4
@@ -25,15 +40,16 @@ class Count(msgspec.Struct, array_like=True):
     value: int
 
 
-class Observations(msgspec.Struct, array_like=True):
-    """A histogram's growth: one count a bucket (not cumulative, the last for all beyond), and the sum in
-    microseconds.
+class RouteGrowth(msgspec.Struct, array_like=True, gc=False):
+    """A route's growth since the report before.
+
+    ``number``: which of the connection's label sets it has. ``counts``: the places that grew, each by how
+    much. ``ends``: calls by status class and outcome with a space between: ``2xx answered``.
     """
 
-    name: str
-    labels: tuple[str, ...]
-    counts: list[int]
-    sum_us: int
+    number: Natural
+    counts: dict[Place, int]
+    ends: dict[str, Natural]
 
 
 class Reading(msgspec.Struct, array_like=True, frozen=True):
@@ -55,6 +71,8 @@ class WorkerState(msgspec.Struct, array_like=True, frozen=True):
 class Report(msgspec.Struct, array_like=True):
     """From a worker. ``instance`` tells its lives apart; ``answers`` is the last ask that this report
     answers.
+
+    ``labels`` are the label sets numbered from ``first`` on; ``first`` 0 makes all earlier ones void.
     """
 
     worker: int
@@ -63,8 +81,10 @@ class Report(msgspec.Struct, array_like=True):
     answers: int
     state: WorkerState
     counts: list[Count]
-    observations: list[Observations]
+    routes: list[RouteGrowth]
     readings: list[Reading]
+    labels: list[RouteLabels] = []
+    first: Natural = 0
 
 
 class Reply(msgspec.Struct, array_like=True, frozen=True):

@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 
 from faregate.records.bodies import CapturedBody, render_body
 from faregate.records.families import DURATION_BUCKETS_US, GATEWAY_BUCKETS_US
+from faregate.records.frames import DURATION_SUM, DURATIONS_AT, GATEWAYS_AT, UPSTREAM_SUM, UPSTREAMS_AT
 from faregate.records.masking import mask_text
 from faregate.records.metrics import CallMetrics, RouteSlot, TargetSlot
 from faregate.records.recognise import mask_cards
 from faregate.records.suspicion import suspicious
-from faregate.snapshot.call import Call, Identity, ReadyRoute
+from faregate.snapshot.call import Call, Identity
 
 FIELDS: Final = (
     "time", "request_id", "trace_id", "client_ip", "consumer", "credential", "api", "version", "route",
@@ -39,9 +40,14 @@ _THOUSANDTHS: Final = tuple(f"{millisecond:03d}Z" for millisecond in range(1000)
 _NUMBERS: Final = tuple(str(number) for number in range(10_000))
 """Formatting an integer is the dearest part of a quick line; most of its numbers stand here."""
 _NUMBERS_END: Final = len(_NUMBERS)
-_DURATION_BUCKET: Final = bytes(bisect_left(DURATION_BUCKETS_US, number) for number in range(_NUMBERS_END))
-_GATEWAY_BUCKET: Final = bytes(bisect_left(GATEWAY_BUCKETS_US, number) for number in range(_NUMBERS_END))
-"""Histogram bucket of each number of microseconds up to there."""
+_DURATION_PLACE: Final = bytes(
+    DURATIONS_AT + bisect_left(DURATION_BUCKETS_US, number) for number in range(_NUMBERS_END)
+)
+_UPSTREAM_PLACE: Final = bytes(UPSTREAMS_AT - DURATIONS_AT + place for place in _DURATION_PLACE)
+_GATEWAY_PLACE: Final = bytes(
+    GATEWAYS_AT + bisect_left(GATEWAY_BUCKETS_US, number) for number in range(_NUMBERS_END)
+)
+"""Where in a route's row the bucket of each number of microseconds up to there stands."""
 _LIMIT_REFUSALS: Final = frozenset({"rate_limited", "quota_exhausted", "concurrency_exceeded"})
 
 
@@ -129,7 +135,7 @@ class LineRenderer:
         request_ids = _decoded([call.request_id for call in calls])
         trace_ids = _decoded([call.trace_id for call in calls])
         numbers, end = _NUMBERS, _NUMBERS_END
-        buckets, gateway_buckets = _DURATION_BUCKET, _GATEWAY_BUCKET
+        durations, upstreams, gateways = _DURATION_PLACE, _UPSTREAM_PLACE, _GATEWAY_PLACE
         request_bytes = response_bytes = 0
         revision, revision_field = -1, ""
         for call, request_id, trace_id in zip(calls, request_ids, trace_ids, strict=True):
@@ -137,7 +143,7 @@ class LineRenderer:
             second = int(wall)
             if second != self._second:
                 self._new_second(second)
-            slot = routes.get(call.route) or _new_route(routes, call.route)
+            slot = routes.get(call.route) or metrics.slot(call.route)
             ended = slot.ends.get((call.outcome, call.status)) or slot.new_end(call.outcome, call.status)
             ended.calls += 1
             duration_us = int(call.duration * 1e6)
@@ -146,11 +152,12 @@ class LineRenderer:
             attempts = call.attempts
             if attempts and duration_us < end and gateway_us >= 0:
                 # Each below ``end``: text and bucket stand in tables.
-                slot.durations[buckets[duration_us]] += 1
-                slot.upstreams[buckets[upstream_us]] += 1
-                slot.gateways[gateway_buckets[gateway_us]] += 1
-                slot.duration_us += duration_us
-                slot.upstream_us += upstream_us
+                counts = slot.counts
+                counts[durations[duration_us]] += 1
+                counts[upstreams[upstream_us]] += 1
+                counts[gateways[gateway_us]] += 1
+                counts[DURATION_SUM] += duration_us
+                counts[UPSTREAM_SUM] += upstream_us
                 place = (call.upstream, call.target_name, attempts)
                 target = targets.get(place) or _new_target(targets, place)
                 target.calls += 1
@@ -192,8 +199,9 @@ class LineRenderer:
     def _unusual_times(self, call: Call, slot: RouteSlot) -> tuple[str, str]:
         """Counts a call that was not sent or took long; its target's members and its durations."""
         duration_us = int(call.duration * 1e6)
-        slot.durations[bisect_left(DURATION_BUCKETS_US, duration_us)] += 1
-        slot.duration_us += duration_us
+        counts = slot.counts
+        counts[DURATIONS_AT + bisect_left(DURATION_BUCKETS_US, duration_us)] += 1
+        counts[DURATION_SUM] += duration_us
         upstream_us = 0
         sent = self._member_kept("upstream", call.upstream) if call.upstream else ""
         upstream = ""
@@ -204,11 +212,11 @@ class LineRenderer:
             target.calls += 1
             sent = target.line_fields
             upstream_us = int(call.upstream_duration * 1e6)
-            slot.upstreams[bisect_left(DURATION_BUCKETS_US, upstream_us)] += 1
-            slot.upstream_us += upstream_us
+            counts[UPSTREAMS_AT + bisect_left(DURATION_BUCKETS_US, upstream_us)] += 1
+            counts[UPSTREAM_SUM] += upstream_us
             upstream = f',"upstream_us":{upstream_us}'
         gateway_us = duration_us - upstream_us
-        slot.gateways[bisect_left(GATEWAY_BUCKETS_US, gateway_us)] += 1
+        counts[GATEWAYS_AT + bisect_left(GATEWAY_BUCKETS_US, gateway_us)] += 1
         return sent, f'"duration_us":{duration_us}{upstream},"gateway_us":{gateway_us}'
 
     def _careful(self, call: Call) -> str:
@@ -291,11 +299,6 @@ def _identity_fields(identity: Identity) -> str:
     fields = _member("consumer", identity.consumer.name) + _member("credential", identity.credential)
     identity.log_fields = fields
     return fields
-
-
-def _new_route(routes: dict[ReadyRoute | None, RouteSlot], route: ReadyRoute | None) -> RouteSlot:
-    slot = routes[route] = RouteSlot(route)
-    return slot
 
 
 def _new_target(targets: dict[tuple[str, str, int], TargetSlot], place: tuple[str, str, int]) -> TargetSlot:

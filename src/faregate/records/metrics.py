@@ -1,27 +1,35 @@
 """What a worker counts between two reports to the manager.
 
-The recorder's loop adds to plain attributes of slots that it looks up once a call; ``drain`` turns them into
-deltas under their labels and lets go of the routes, so that an old snapshot is not kept alive. ``Deltas`` add
-up while the manager is away, bounded by the ceiling of series.
+The recorder's loop adds to plain numbers of slots that it looks up once a call. A route's numbers stand in
+one row (``frames``), kept with the route for as long as its snapshot lives, so that a report costs only the
+routes that were called since the last one. While the manager is away the numbers grow where they are, bounded
+by the ceiling of series.
 """
 
+from itertools import compress, islice
 from typing import Final
+from weakref import WeakValueDictionary
 
-from faregate.records.families import DURATION_BUCKETS_US, GATEWAY_BUCKETS_US, SERIES_MAX
-from faregate.records.frames import Count, Observations
+from faregate.records.families import SERIES_MAX
+from faregate.records.frames import ROUTE_PLACES, Count, RouteGrowth, RouteLabels
 from faregate.snapshot.call import ReadyRoute
 
 Labels = tuple[str, ...]
 OTHER: Final = "other"
+_PLACES: Final = range(ROUTE_PLACES)
+_ZEROS: Final = (0,) * ROUTE_PLACES
+_ENDS_KEPT_MAX: Final = 32
+"""Ends of one label set kept from report to report; an upstream may answer with any status."""
 
 
 class EndSlot:
-    """Calls of one route that ended alike, and that part of their lines, rendered."""
+    """Calls of one label set that ended alike, and that part of their lines, rendered."""
 
-    __slots__ = ("calls", "line_fields")
+    __slots__ = ("calls", "end", "line_fields")
 
     def __init__(self, outcome: str, status: int) -> None:
         self.calls = 0
+        self.end = f"{f'{status // 100}xx' if status else 'none'} {outcome}"
         self.line_fields = (f'"status":{status},' if status else "") + f'"outcome":"{outcome}",'
 
 
@@ -35,27 +43,53 @@ class TargetSlot:
         self.line_fields = line_fields
 
 
+class Tally:
+    """What grew under one label set: ``counts`` is the row of ``frames``.
+
+    ``number`` names the labels on the feed's connection ``connection`` (0: on none yet).
+    """
+
+    __slots__ = ("__weakref__", "connection", "counts", "ends", "labels", "number")
+
+    def __init__(self, labels: RouteLabels) -> None:
+        self.labels = labels
+        self.counts = [0] * ROUTE_PLACES
+        self.ends: dict[tuple[str, int], EndSlot] = {}
+        self.number = 0
+        self.connection = 0
+
+    def take(self) -> RouteGrowth:
+        """What grew, which is then zero again."""
+        counts = self.counts
+        grown = dict(zip(compress(_PLACES, counts), filter(None, counts), strict=True))
+        counts[:] = _ZEROS
+        ends: dict[str, int] = {}
+        for ended in self.ends.values():
+            if ended.calls:
+                ends[ended.end] = ends.get(ended.end, 0) + ended.calls
+                ended.calls = 0
+        if len(self.ends) > _ENDS_KEPT_MAX:
+            self.ends.clear()
+        return RouteGrowth(0, grown, ends)
+
+
 class RouteSlot:
-    """Counts of one route: a count a bucket for each histogram, sums in microseconds."""
+    """Where the calls of one route are counted, and what their lines have in common."""
 
-    __slots__ = ("duration_us", "durations", "ends", "gateways", "labels", "line_fields", "logs_bodies",
-                 "upstream_us", "upstreams")  # fmt: skip
+    __slots__ = ("counts", "ends", "line_fields", "logs_bodies", "metrics", "tally")
 
-    def __init__(self, route: ReadyRoute | None) -> None:
-        self.labels: Labels = ("", "", "") if route is None else route.metric_labels
+    def __init__(self, route: ReadyRoute | None, tally: Tally, metrics: "CallMetrics") -> None:
+        self.tally = tally
+        self.counts = tally.counts
+        self.ends = tally.ends
+        self.metrics = metrics
         self.line_fields = f"{route.log_fields}," if route is not None and route.log_fields else ""
         self.logs_bodies = route is not None and bool(
             route.data.log_request_body or route.data.log_response_body
         )
-        self.ends: dict[tuple[str, int], EndSlot] = {}
-        self.durations = [0] * (len(DURATION_BUCKETS_US) + 1)
-        self.upstreams = [0] * (len(DURATION_BUCKETS_US) + 1)
-        self.gateways = [0] * (len(GATEWAY_BUCKETS_US) + 1)
-        self.duration_us = 0
-        self.upstream_us = 0
 
     def new_end(self, outcome: str, status: int) -> EndSlot:
-        """The slot of an end that was not seen since the last drain."""
+        """The slot of an end that was not seen before."""
         slot = self.ends[outcome, status] = EndSlot(outcome, status)
         return slot
 
@@ -65,40 +99,22 @@ class Deltas:
     sets.
     """
 
-    __slots__ = ("_counts", "_observations", "_sizes")
+    __slots__ = ("_counts", "_sizes", "tallies")
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, Labels], int] = {}
-        self._observations: dict[tuple[str, Labels], Observations] = {}
         self._sizes: dict[str, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._counts or self._observations)
+        self.tallies: dict[Tally, None] = {}
+        """Those that grew, the longest waiting first."""
 
     def count(self, name: str, labels: Labels, value: int) -> None:
         if value:
-            key = self._place(name, labels, self._counts)
+            key = self._place(name, labels)
             self._counts[key] = self._counts.get(key, 0) + value
 
-    def observe(self, name: str, labels: Labels, counts: list[int], sum_us: int) -> None:
-        if not any(counts):
-            return
-        key = self._place(name, labels, self._observations)
-        known = self._observations.get(key)
-        if known is None:
-            self._observations[key] = Observations(name, key[1], counts[:], sum_us)
-        else:
-            known.counts = [old + new for old, new in zip(known.counts, counts, strict=True)]
-            known.sum_us += sum_us
-
-    def _place(
-        self,
-        name: str,
-        labels: Labels,
-        series: "dict[tuple[str, Labels], int] | dict[tuple[str, Labels], Observations]",
-    ) -> tuple[str, Labels]:
+    def _place(self, name: str, labels: Labels) -> tuple[str, Labels]:
         key = (name, labels)
-        if key in series:
+        if key in self._counts:
             return key
         if self._sizes.get(name, 0) >= SERIES_MAX:
             folded = ("faregate_series_folded_total", (name,))
@@ -107,12 +123,23 @@ class Deltas:
         self._sizes[name] = self._sizes.get(name, 0) + 1
         return key
 
-    def take(self) -> tuple[list[Count], list[Observations]]:
-        """All counts, which are then zero again."""
+    def take(self) -> list[Count]:
+        """All counts but the routes', which are then zero again."""
         counts = [Count(name, labels, value) for (name, labels), value in self._counts.items()]
-        observations = list(self._observations.values())
-        self._counts, self._observations, self._sizes = {}, {}, {}
-        return counts, observations
+        self._counts, self._sizes = {}, {}
+        return counts
+
+    def take_routes(self, most: int) -> list[tuple[Tally, RouteGrowth]]:
+        """What grew of at most ``most`` tallies; about 2 us each."""
+        tallies = self.tallies
+        if len(tallies) <= most:
+            self.tallies = {}
+            return [(tally, tally.take()) for tally in tallies]
+        taken = []
+        for tally in list(islice(tallies, most)):
+            del tallies[tally]
+            taken.append((tally, tally.take()))
+        return taken
 
 
 class CallMetrics:
@@ -120,16 +147,42 @@ class CallMetrics:
 
     def __init__(self) -> None:
         self.routes: dict[ReadyRoute | None, RouteSlot] = {}
+        """Those called since the last drain, which lets go of them: an old snapshot is not kept alive."""
         self.targets: dict[tuple[str, str, int], TargetSlot] = {}
         self.refusals: dict[tuple[str, str], int] = {}
         self.request_bytes = 0
         self.response_bytes = 0
         self.lines = 0
+        # Weak: a label set is free again when no route of a living snapshot has it and nothing waits under it.
+        self._tallies: WeakValueDictionary[RouteLabels, Tally] = WeakValueDictionary()
+        self._other = Tally((OTHER, OTHER, OTHER))
+        self._unrouted = RouteSlot(None, Tally(("", "", "")), self)
+
+    def slot(self, route: ReadyRoute | None) -> RouteSlot:
+        """The slot of a route that was not called since the last drain."""
+        if route is None:
+            slot = self._unrouted
+        else:
+            kept = route.recorded
+            if isinstance(kept, RouteSlot) and kept.metrics is self:
+                slot = kept
+            else:
+                slot = route.recorded = RouteSlot(route, self._tally(route.metric_labels), self)
+        self.routes[route] = slot
+        return slot
+
+    def _tally(self, labels: RouteLabels) -> Tally:
+        """A label set beyond the ceiling is counted under ``other`` by the manager too, which says so."""
+        tally = self._tallies.get(labels)
+        if tally is None:
+            if len(self._tallies) >= SERIES_MAX:
+                return self._other
+            tally = self._tallies[labels] = Tally(labels)
+        return tally
 
     def drain(self, into: Deltas) -> None:
         """Adds everything counted since the last drain to ``into``."""
-        for slot in self.routes.values():
-            _drain_route(slot, into)
+        into.tallies.update(dict.fromkeys([slot.tally for slot in self.routes.values()]))
         for (upstream, target, _), sent in self.targets.items():
             into.count("faregate_target_calls_total", (upstream, target), sent.calls)
         for (code, parameter), calls in self.refusals.items():
@@ -141,15 +194,3 @@ class CallMetrics:
         into.count("faregate_log_lines_total", (), self.lines)
         self.routes, self.targets, self.refusals = {}, {}, {}
         self.request_bytes = self.response_bytes = self.lines = 0
-
-
-def _drain_route(slot: RouteSlot, into: Deltas) -> None:
-    labels = slot.labels
-    for (outcome, status), ended in slot.ends.items():
-        status_class = f"{status // 100}xx" if status else "none"
-        into.count("faregate_calls_total", (*labels, status_class, outcome), ended.calls)
-    into.observe("faregate_call_duration_seconds", labels, slot.durations, slot.duration_us)
-    into.observe("faregate_upstream_duration_seconds", labels, slot.upstreams, slot.upstream_us)
-    into.observe(
-        "faregate_gateway_duration_seconds", labels, slot.gateways, slot.duration_us - slot.upstream_us
-    )

@@ -79,6 +79,7 @@ class ReadyRoute:
         "log_fields",
         "logs_answer",
         "metric_labels",
+        "recorded",
         "steps",
         "upstream",
         "upstream_headers",
@@ -96,6 +97,7 @@ class ReadyRoute:
         self.metric_labels: tuple[str, str, str] = (data.api, version.name, data.label)
         self.body_bytes = data.body_bytes
         self.logs_answer = bool(data.log_response_body)
+        self.recorded: object = None  # for the recorder to keep its slot in, dropped with the snapshot
 
 
 class Call:

@@ -1,0 +1,193 @@
+"""The checks of ``faregate doctor`` on what the configuration names here: ports, the data folder.
+
+A port held by a running Faregate is as good as a free one. Nothing is created: the folder is judged by its
+modes and by a nameless file, the ports by binding without listening.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from faregate.cli.doctor_findings import Finding, megabytes, ok, problem, warning
+from faregate.policies.limits import capacity
+from faregate.snapshot.data import Listener, Snapshot
+from faregate.stores.counters_layout import PARTITION_BYTES, SLOT_BYTES
+from faregate.stores.counters_prepare import PARTITIONS_MIN
+
+LOG_ROOM_BYTES: Final = 1 << 30
+"""Free space below which the access log deserves a warning: a million calls write about half a gigabyte."""
+_LISTENING: Final = "0A"
+
+
+def check_ports(snapshot: Snapshot) -> Iterator[Finding]:
+    """Every listener, and the manager's."""
+    for listener in snapshot.gateway.listen:
+        yield _port("port", listener)
+    if snapshot.gateway.manager is not None:
+        yield _port("manager_port", snapshot.gateway.manager)
+
+
+def _port(check: str, listener: Listener) -> Finding:
+    place = f"{listener.host}:{listener.port}"
+    try:
+        _bind(listener)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _held(check, place, listener.port)
+        if error.errno == errno.EACCES:
+            return problem(
+                check,
+                f"{place} needs a privilege that this user lacks",
+                "use a port from 1024 on, or grant CAP_NET_BIND_SERVICE to the service",
+            )
+        if error.errno == errno.EADDRNOTAVAIL:
+            return problem(
+                check,
+                f"{place} is no address of this machine",
+                "name an address of this machine, 0.0.0.0 or [::]",
+            )
+        return problem(check, f"{place} cannot be used: {error.strerror}", "name another address")
+    return ok(check, f"{place} is free")
+
+
+def _bind(listener: Listener) -> None:
+    """Takes the address and gives it back. Raises OSError."""
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if listener.host == "::" else 1)
+        sock.bind((listener.host.strip("[]"), listener.port))
+
+
+def _held(check: str, place: str, port: int) -> Finding:
+    holders = listening_processes(port)
+    ours = [pid for pid, command in holders if b"faregate" in command]
+    if ours:
+        return ok(check, f"{place} is held by a running Faregate (process {min(ours)})")
+    if holders:
+        pid, command = holders[0]
+        name = os.path.basename(command.partition(b"\0")[0]).decode("utf-8", "replace")  # noqa: PTH119 - bytes
+        return problem(
+            check, f"{place} is held by process {pid} ({name})", "stop that process or name another port"
+        )
+    return problem(
+        check, f"{place} is held by a process of another user", "stop that process or name another port"
+    )
+
+
+def listening_processes(port: int) -> list[tuple[int, bytes]]:
+    """Process id and command line of those that listen on the TCP port, as far as this user may see."""
+    links = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listening_inodes(table, port)}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if links and any(os.readlink(entry) in links for entry in os.scandir(process / "fd")):  # noqa: PTH115 - of entries
+                found.append((int(process.name), (process / "cmdline").read_bytes()))
+        except OSError:
+            continue  # it ended, or belongs to somebody else
+    return sorted(found)
+
+
+def _listening_inodes(table: str, port: int) -> Iterator[str]:
+    try:
+        lines = Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        parts = line.split()
+        if parts[3] == _LISTENING and int(parts[1].rpartition(":")[2], 16) == port:
+            yield parts[9]
+
+
+def check_data(snapshot: Snapshot) -> Iterator[Finding]:
+    """The data folder: use, privacy, room."""
+    folder = Path(snapshot.gateway.data)
+    standing = _nearest_existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=standing) as file:
+            file.write(b"\0")
+            file.flush()
+    except OSError as error:
+        yield problem(
+            "data",
+            f"{standing} cannot be written to: {error.strerror}",
+            "give this user the folder, or name another one as `gateway.data`",
+        )
+        return
+    if standing == folder:
+        yield _in_use(folder)
+        yield _privacy(folder)
+    else:
+        yield ok("data", f"{folder} does not exist yet and can be made")
+    yield _room(snapshot, standing)
+
+
+def _nearest_existing(folder: Path) -> Path:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _in_use(folder: Path) -> Finding:
+    """Who holds the lock, as the supervisor takes it."""
+    try:
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return ok("data", f"{folder} is in use by a running gateway")
+    except OSError:
+        pass  # no gateway has been here yet
+    return ok("data", f"{folder} can be written to")
+
+
+def _privacy(folder: Path) -> Finding:
+    """The folder and what lies in it: secrets of the configuration, digests of keys, records of calls."""
+    if folder.stat().st_uid != os.geteuid():
+        return warning(
+            "privacy", f"{folder} belongs to another user", "let the user that runs the gateway own it"
+        )
+    if not stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return ok("privacy", f"{folder} is for its owner alone")
+    snapshot = folder / "snapshot"
+    if snapshot.exists() and stat.S_IMODE(snapshot.stat().st_mode) & 0o077:
+        return problem(
+            "privacy",
+            "the snapshot, which may hold secrets, is open to other users",
+            f"`chmod -R go= {folder}`, and change the issuers' shared secrets",
+        )
+    return warning(
+        "privacy", f"{folder} is open to other users", f"`chmod -R go= {folder}`: it holds logs of calls"
+    )
+
+
+def _room(snapshot: Snapshot, folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    needed = counters_bytes_max(snapshot)
+    have = 0
+    counters = Path(snapshot.gateway.data) / "counters.bin"
+    if counters.exists():
+        have = counters.stat().st_blocks * 512
+    told = f"{megabytes(free)} free where {folder} lies; counters take up to {megabytes(needed)}"
+    if free < needed - have:
+        return problem("disk", told, "free some space: without it the gateway does not start")
+    if free < needed - have + LOG_ROOM_BYTES:
+        return warning(
+            "disk",
+            told,
+            "free some space: the access log grows, and a full disk costs lines",
+        )
+    return ok("disk", told)
+
+
+def counters_bytes_max(snapshot: Snapshot) -> int:
+    """An upper bound of the file of counters: the smallest one, and for each counter two slots and a tenth."""
+    consumers, addresses = capacity(snapshot)
+    return 2 * PARTITIONS_MIN * PARTITION_BYTES + (consumers + addresses) * 2 * SLOT_BYTES * 11 // 10
