@@ -17,7 +17,8 @@ def snapshot(revision: int = 0, form: int = FORMAT) -> Snapshot:
 def test_a_snapshot_gets_the_next_number_in_one_file_that_only_we_read(tmp_path: Path) -> None:
     path = tmp_path / "snapshot"
     for last in (0, 1, 41):
-        assert put_to_work(snapshot(), path, last).revision == last + 1
+        assert put_to_work(snapshots.encode(snapshot()), path, last).revision == last + 1
+        assert snapshots.decode(path.read_bytes()) == snapshot(last + 1)
         assert revision_on_disk(path) == last + 1
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert list(tmp_path.iterdir()) == [path]

@@ -1,7 +1,7 @@
 """The checks of ``faregate doctor`` that look at the machine: Python, limits, kernel, clock, processors.
 
 ``Machine.read`` takes all readings at once, each check then judges plain numbers: so tests say what the
-machine is like. Checks that need files, ports or other servers are in ``doctor_places`` and ``doctor_network``.
+machine is like. Files, ports and other servers are the affair of ``doctor_places`` and ``doctor_network``.
 """
 
 import os

@@ -12,13 +12,14 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from faregate.cli.doctor_findings import Finding, megabytes, ok, problem, warning
 from faregate.policies.limits import capacity
 from faregate.snapshot.data import Listener, Snapshot
-from faregate.stores.counters_layout import PARTITION_BYTES, SLOT_BYTES
+from faregate.stores.counters_layout import PAGE_BYTES, PARTITION_BYTES, SLOT_BYTES
 from faregate.stores.counters_prepare import PARTITIONS_MIN
 
 LOG_ROOM_BYTES: Final = 1 << 30
@@ -88,12 +89,20 @@ def listening_processes(port: int) -> list[tuple[int, bytes]]:
     links = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listening_inodes(table, port)}
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if links and any(os.readlink(entry) in links for entry in os.scandir(process / "fd")):  # noqa: PTH115 - of entries
+        if links and _holds(process, links):
+            with suppress(OSError):  # it may have ended meanwhile
                 found.append((int(process.name), (process / "cmdline").read_bytes()))
-        except OSError:
-            continue  # it ended, or belongs to somebody else
     return sorted(found)
+
+
+def _holds(process: Path, links: set[str]) -> bool:
+    """Whether a process, as far as this user may see, has one of these sockets open."""
+    with suppress(OSError):
+        for entry in os.listdir(process / "fd"):  # noqa: PTH208 - names are enough
+            with suppress(OSError):  # descriptors come and go
+                if os.readlink(process / "fd" / entry) in links:  # noqa: PTH115 - a text
+                    return True
+    return False
 
 
 def _listening_inodes(table: str, port: int) -> Iterator[str]:
@@ -188,6 +197,10 @@ def _room(snapshot: Snapshot, folder: Path) -> Finding:
 
 
 def counters_bytes_max(snapshot: Snapshot) -> int:
-    """An upper bound of the file of counters: the smallest one, and for each counter two slots and a tenth."""
+    """An upper bound of the file of counters: the smallest one, and two slots and a tenth a counter."""
     consumers, addresses = capacity(snapshot)
-    return 2 * PARTITIONS_MIN * PARTITION_BYTES + (consumers + addresses) * 2 * SLOT_BYTES * 11 // 10
+    return (
+        PAGE_BYTES
+        + 2 * PARTITIONS_MIN * PARTITION_BYTES
+        + (consumers + addresses) * 2 * SLOT_BYTES * 11 // 10
+    )

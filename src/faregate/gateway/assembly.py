@@ -24,7 +24,7 @@ from faregate.policies.address import step as address
 from faregate.policies.authenticate.step import Authenticators
 from faregate.policies.permit import step as permit
 from faregate.snapshot.call import Call, ReadyConsumer, ReadyRoute, Step
-from faregate.snapshot.data import Consumer, GatewayLimits, Route, Snapshot, Upstream, Version
+from faregate.snapshot.data import GatewayLimits, Route, Snapshot, Upstream, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,15 +105,18 @@ def assemble(
         before = previous.upstreams.get(data.name) if previous is not None else None
         balancer = make_balancer(data, before.balancer if before is not None else None, now)
         upstreams[data.name] = ReadyUpstream(data, balancer, loop, snapshot.gateway.limits)
-    consumers = {consumer.name: _ready_consumer(consumer) for consumer in snapshot.consumers}
+    consumers = _ready_consumers(snapshot)
     build_steps = _StepBuilder(snapshot, consumers, counters, keysets)
     routes = []
+    version_headers = [
+        (_lifecycle_headers(version), b"X-Api-Version: %b\r\n" % version.name.encode())
+        for version in snapshot.versions
+    ]
     for route in snapshot.routes:
         version = snapshot.versions[route.version]
         ready = ReadyRoute(route, version, upstreams[route.upstream])
         ready.steps = build_steps(route, version)
-        ready.answer_headers = _lifecycle_headers(version)
-        ready.upstream_headers = b"X-Api-Version: %b\r\n" % version.name.encode()
+        ready.answer_headers, ready.upstream_headers = version_headers[route.version]
         ready.log_fields = '"api":{},"version":{},"route":{}'.format(
             *(msgspec.json.encode(text).decode() for text in (route.api, version.name, route.label))
         )
@@ -162,7 +165,10 @@ class _StepBuilder:
             draft,
             self._address if identified else None,
             self._once(("permit", route.require), lambda: permit.build(route)),
-            limits.build(route, self._plans, self._counters),
+            self._once(
+                ("limits", route.limits, identified),
+                lambda: limits.build(route, self._plans, self._counters),
+            ),
         )
         return tuple(step for step in steps if step is not None)
 
@@ -172,15 +178,23 @@ class _StepBuilder:
         return self._shared[key]
 
 
-def _ready_consumer(consumer: Consumer) -> ReadyConsumer:
-    networks = tuple(ipaddress.ip_network(text) for text in consumer.allow_ips) or None
-    return ReadyConsumer(
-        consumer.name,
-        plan=consumer.plan,
-        permissions=frozenset(consumer.permissions),
-        networks=networks,
-        suspended=consumer.suspended,
-    )
+def _ready_consumers(snapshot: Snapshot) -> dict[str, ReadyConsumer]:
+    """All consumers by name; equal plans and grants are one object, for 100,000 consumers have a handful."""
+    plans = {plan.name: plan.name for plan in snapshot.plans}
+    grants: dict[tuple[str, ...], frozenset[str]] = {}
+    ready = {}
+    for consumer in snapshot.consumers:
+        permissions = grants.get(consumer.permissions)
+        if permissions is None:
+            permissions = grants[consumer.permissions] = frozenset(consumer.permissions)
+        ready[consumer.name] = ReadyConsumer(
+            consumer.name,
+            plan=consumer.plan and plans.get(consumer.plan, consumer.plan),
+            permissions=permissions,
+            networks=tuple(map(ipaddress.ip_network, consumer.allow_ips)) if consumer.allow_ips else None,
+            suspended=consumer.suspended,
+        )
+    return ready
 
 
 def _retired(call: Call) -> Refusal:  # noqa: ARG001 - every call of such a version; its headers hold the successor's link

@@ -23,6 +23,7 @@ from faregate.snapshot.call import ReadyRoute, Step
 
 if TYPE_CHECKING:
     from faregate.gateway.assembly import ReadyUpstream
+    from faregate.gateway.balance import TargetState
     from faregate.gateway.http1.request import Fields, Line
     from faregate.gateway.pool import Pool
     from faregate.gateway.upstream import UpstreamConnection
@@ -214,10 +215,8 @@ class Exchange(Answering):
         if body is not None and body.expect and body.left:
             body.expect = False
             self.client.write(CONTINUE)
-        if upstream.hash_on:
-            self._dispatch(upstream)
-            return
-        target = upstream.balancer.pick(self.now, b"", ())
+        key = hash_key(upstream.hash_on, self.call, self.fields) if upstream.hash_on else b""
+        target = upstream.balancer.pick(self.now, key, ())
         if target is not None:
             pool: Pool = target.pool  # type: ignore[assignment]  # put there by ReadyUpstream
             connection = pool.take(self.now)
@@ -228,17 +227,16 @@ class Exchange(Answering):
                 call.attempts = 1
                 self._send(connection)
                 return
-            upstream.balancer.released(target)
-        self._dispatch(upstream)
+        self._dispatch(upstream, target)
 
-    def _dispatch(self, upstream: "ReadyUpstream") -> None:
-        """Lends an idle connection of a picked target, or opens one; a target without room is passed over."""
+    def _dispatch(self, upstream: "ReadyUpstream", target: "TargetState | None") -> None:
+        """Lends a connection of ``target``, the balancer's choice, or opens one; one without room is passed
+        over for the next choice.
+        """
         call = self.call
         now = self.now
-        key = hash_key(upstream.hash_on, call, self.fields) if upstream.hash_on else b""
         full = False
         while True:
-            target = upstream.balancer.pick(now, key, self._tried)
             if target is None:
                 self._no_target(full=full)
                 return
@@ -249,6 +247,7 @@ class Exchange(Answering):
             upstream.balancer.released(target)
             full = True
             self._tried = (*self._tried, target)
+            target = self._pick_another(upstream)
         self._upstream_state = target
         call.target_name = target.name
         call.attempts += 1
@@ -260,6 +259,10 @@ class Exchange(Answering):
             self.client.pause_reading()
         self.client.arm(NEVER, now)  # the pool bounds the wait by connect_timeout
         pool.open(self)
+
+    def _pick_another(self, upstream: "ReadyUpstream") -> "TargetState | None":
+        key = hash_key(upstream.hash_on, self.call, self.fields) if upstream.hash_on else b""
+        return upstream.balancer.pick(self.now, key, self._tried)
 
     def _no_target(self, *, full: bool) -> None:
         if full:
@@ -295,7 +298,7 @@ class Exchange(Answering):
             self.refuse(Refusal("upstream_unreachable", reason=reason))
             return
         try:
-            self._dispatch(upstream)
+            self._dispatch(upstream, self._pick_another(upstream))
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
             self.internal_error(error)
 

@@ -1,7 +1,8 @@
 """A configuration file on its way to work: compiled in a child, numbered, laid where workers find it.
 
-The child keeps pydantic, YAML and every possible error of a configuration away from the supervisor. The
-numbered snapshot on disk is also what a later start counts on from.
+The child keeps pydantic, YAML and every possible error of a configuration away from the supervisor, which
+never holds a whole configuration: it passes the bytes on and reads an outline. The numbered snapshot on disk
+is also what a later start counts on from.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ class CompileError(Exception):
     """The file has errors, which the child has shown, or took too long; the text is for the operator."""
 
 
-async def compile_file(config: Path, out: Path) -> snapshots.Snapshot:
-    """The compiled form of ``config``, by way of the file ``out``. Raises ``CompileError``."""
+async def compile_file(config: Path, out: Path) -> bytes:
+    """The encoded snapshot of ``config``, by way of the file ``out``. Raises ``CompileError``."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "faregate.compile", str(config), "--out", str(out), "--revision", "0"
     )
@@ -35,29 +36,29 @@ async def compile_file(config: Path, out: Path) -> snapshots.Snapshot:
     if status != 0:
         raise CompileError("the configuration has errors")
     try:
-        return snapshots.decode(out.read_bytes())  # noqa: ASYNC240 - the supervisor handles no calls
+        return out.read_bytes()  # noqa: ASYNC240 - the supervisor handles no calls
     finally:
         out.unlink()  # noqa: ASYNC240 - likewise
 
 
-def put_to_work(compiled: snapshots.Snapshot, path: Path, last_revision: int) -> snapshots.Snapshot:
-    """Gives the snapshot the next number and replaces the file at ``path`` (mode 0600) in one durable step.
-    Raises OSError.
+def put_to_work(compiled: bytes, path: Path, last_revision: int) -> snapshots.Outline:
+    """Gives the encoded snapshot the next number and replaces the file at ``path`` (mode 0600) in one durable
+    step. Raises OSError.
     """
-    numbered = msgspec.structs.replace(compiled, revision=last_revision + 1)
+    numbered = snapshots.renumber(compiled, last_revision + 1)
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(snapshots.encode(numbered))
+        file.write(numbered)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    return numbered
+    return snapshots.decode_outline(numbered)
 
 
 def revision_on_disk(path: Path) -> int:
     """The revision of the snapshot at ``path``, 0 when there is none that can be read."""
     try:
-        return snapshots.decode(path.read_bytes()).revision
+        return snapshots.decode_outline(path.read_bytes()).revision
     except (OSError, ValueError, msgspec.MsgspecError):
         return 0

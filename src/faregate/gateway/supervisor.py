@@ -63,7 +63,7 @@ class Supervisor:
         self._sockets: list[socket.socket] = []
         self._manager_socket: socket.socket | None = None
         self._manager: asyncio.subprocess.Process | None = None
-        self._snapshot: snapshots.Snapshot | None = None
+        self._snapshot: snapshots.Outline | None = None
         self._data = Path()
         self._runtime = Path(tempfile.mkdtemp(prefix="faregate-"))
         self._lock: IO[bytes] | None = None
@@ -100,13 +100,14 @@ class Supervisor:
             compiled = await compile_file(self._config, self._runtime / "compiled")
         except CompileError as error:
             raise StartError(f"{error}; nothing was started") from None
-        self._data = Path(compiled.gateway.data)
+        self._data = Path(snapshots.decode_outline(compiled).gateway.data)
         self._take_data_folder()
         last = revision_on_disk(self._data / "snapshot")
         self._snapshot = put_to_work(compiled, self._data / "snapshot", last)
         self._listen(self._snapshot.gateway)
         count = self._snapshot.gateway.workers or len(os.sched_getaffinity(0))
-        self._prepare_counters(self._snapshot)
+        self._prepare_counters(snapshots.decode_counted(compiled))
+        del compiled
         if self._manager_socket is not None:
             self._keep(self._keep_manager(count))
         self._workers = [WorkerPlace(index) for index in range(count)]
@@ -144,7 +145,7 @@ class Supervisor:
         )
         say(
             f"listening on {addresses}; manager {manager}; {count} worker{'s' if count > 1 else ''}; "
-            f"{len(self._snapshot.routes)} routes; revision {self._snapshot.revision}; "
+            f"{self._snapshot.routes} routes; revision {self._snapshot.revision}; "
             f"ready in {seconds:.1f} s"
         )
 
@@ -160,7 +161,7 @@ class Supervisor:
         except OSError as error:
             raise StartError(f"another gateway is using the data folder {self._data}") from error
 
-    def _prepare_counters(self, snapshot: snapshots.Snapshot) -> None:
+    def _prepare_counters(self, snapshot: snapshots.Counted) -> None:
         try:
             prepared = prepare(
                 self._data / "counters.bin", capacity(snapshot), now=time.monotonic_ns(), wall=time.time()
@@ -193,13 +194,15 @@ class Supervisor:
         except CompileError as error:
             say(f"{error}; revision {before.revision} stays")
             return
-        if compiled.gateway.data != before.gateway.data:
+        gateway = snapshots.decode_outline(compiled).gateway
+        if gateway.data != before.gateway.data:
             say("gateway.data cannot change while the gateway runs; restart it. The former revision stays")
             return
         for key in ("listen", "manager", "workers"):
-            if getattr(compiled.gateway, key) != getattr(before.gateway, key):
+            if getattr(gateway, key) != getattr(before.gateway, key):
                 say(f"gateway.{key} has changed; that takes effect at the next start")
         self._snapshot = current = put_to_work(compiled, self._data / "snapshot", before.revision)
+        del compiled
         for worker in self._workers:
             worker.send(Message("reload", snapshot=str(self._data / "snapshot"), revision=current.revision))
         deadline = begun + START_S

@@ -10,7 +10,7 @@ used.
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
 from math import ceil
-from typing import Final
+from typing import Final, TypeGuard
 
 from faregate.kernel.problems import Refusal
 from faregate.policies.concurrency.step import Concurrency, Place
@@ -43,7 +43,7 @@ def build(route: data.Route, plans: Mapping[str, data.Plan], counters: Counters)
     return LimitStep(route.limits, plans, counters)
 
 
-def capacity(snapshot: data.Snapshot) -> Capacity:
+def capacity(snapshot: data.Snapshot | data.Counted) -> Capacity:
     """How many counters this configuration may have alive: what ``stores.counters_prepare.prepare`` asks for.
 
     For each consumer its plan's counters and one for each distinct limit of a route or an API.
@@ -88,9 +88,7 @@ class LimitStep:
     def _ready_consumer(self, consumer: ReadyConsumer) -> "Ready":
         plan = self._plans.get(consumer.plan) if consumer.plan is not None else None
         ready = self._make(self._counters.owner(consumer.key), plan)
-        if len(consumer.counters) >= _KEPT_PER_CONSUMER_MAX:
-            consumer.counters.clear()
-        consumer.counters[self._kept_as] = ready
+        consumer.keep(self._kept_as, ready, _KEPT_PER_CONSUMER_MAX)
         return ready
 
     def _ready_address(self, client_ip: str) -> "Ready":
@@ -149,8 +147,7 @@ class Ready:
         self._cells = counters.cells
         self._partition = partition
         self._rated = rated
-        windows = tuple(counter for counter in rated if isinstance(counter, Window))
-        self._windows = windows if windows and len(windows) == len(rated) else ()
+        self._windows = rated if _all_windows(rated) else ()
         self._shown = shown
         self._places = places
         self._plan = plan
@@ -269,6 +266,10 @@ class Ready:
             name, code = limit.rate.name, "quota_exhausted" if limit.calendar else "rate_limited"
             call.limit_headers = shown.render(blocking, rated[blocking].remaining(), retry_after)
         return Refusal(code, reason="limit_reached", parameter=name, retry_after=retry_after)
+
+
+def _all_windows(rated: tuple[Rated, ...]) -> TypeGuard[tuple[Window, ...]]:
+    return all(isinstance(counter, Window) for counter in rated)
 
 
 def address_key(client_ip: str) -> bytes:

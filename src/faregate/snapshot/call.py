@@ -6,21 +6,27 @@ called with the call and answers at once: None lets it pass, a ``Refusal`` ends 
 their own and read no clock: ``call.now`` and ``call.wall`` are this event's readings.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from faregate.kernel.problems import Refusal
 from faregate.snapshot.data import Route, Version
 
 
-class ReadyConsumer:
-    """A consumer as workers hold it: sets and header lines made once.
+NOTHING_KEPT: Final[Mapping[object, object]] = MappingProxyType({})
+"""What all consumers that no limit step has met share."""
 
-    ``headers``: the ``X-Consumer-*`` lines to the upstream. ``networks``: None when any address will do.
-    ``counters``: for the limit steps to keep their slots in, dropped with the snapshot.
+
+class ReadyConsumer:
+    """A consumer as workers hold it. There may be 100,000, most of them idle: what a call needs is made at
+    first use.
+
+    ``networks``: None when any address will do. ``counters``: what limit steps keep with the consumer, by
+    their own keys; dropped with the snapshot.
     """
 
-    __slots__ = ("counters", "headers", "key", "name", "networks", "permissions", "plan", "suspended")
+    __slots__ = ("counters", "name", "networks", "permissions", "plan", "suspended")
 
     def __init__(
         self,
@@ -32,15 +38,31 @@ class ReadyConsumer:
         suspended: bool = False,
     ) -> None:
         self.name = name
-        self.key = name.encode()
         self.plan = plan
         self.permissions = permissions
         self.networks = networks
         self.suspended = suspended
-        self.headers = b"X-Consumer-Id: %b\r\n" % self.key
-        if plan is not None:
-            self.headers += b"X-Consumer-Plan: %b\r\n" % plan.encode()
-        self.counters: dict[object, object] = {}
+        self.counters = NOTHING_KEPT
+
+    @property
+    def key(self) -> bytes:
+        """The name as bytes: what the consumer is counted and spread by."""
+        return self.name.encode()
+
+    @property
+    def headers(self) -> bytes:
+        """The ``X-Consumer-*`` lines to the upstream."""
+        lines = b"X-Consumer-Id: %b\r\n" % self.name.encode()
+        if self.plan is not None:
+            lines += b"X-Consumer-Plan: %b\r\n" % self.plan.encode()
+        return lines
+
+    def keep(self, key: object, counters: object, most: int) -> None:
+        """Keeps ``counters`` under ``key``; one more than ``most`` empties the table first."""
+        kept = self.counters
+        if not isinstance(kept, dict) or len(kept) >= most:
+            self.counters = kept = {}
+        kept[key] = counters
 
 
 class Identity:

@@ -228,6 +228,47 @@ class Snapshot(Frozen, frozen=True):
     routes: tuple[Route, ...]
 
 
+class PlanOf(Frozen, frozen=True, gc=False):
+    """Of a consumer, its plan."""
+
+    plan: str | None = None
+
+
+class LimitsOf(Frozen, frozen=True):
+    """Of a route, what limits its calls."""
+
+    authenticate: tuple[str, ...] = ()
+    limits: tuple[Rate, ...] = ()
+
+
+class Outline(Frozen, frozen=True):
+    """What the supervisor keeps of a snapshot: a hundredth of its memory. ``routes`` is their number."""
+
+    format: int
+    revision: int
+    gateway: Gateway
+    routes: int
+
+
+class Counted(Frozen, frozen=True):
+    """What the number of counters follows from."""
+
+    plans: tuple[Plan, ...]
+    consumers: tuple[PlanOf, ...]
+    routes: tuple[LimitsOf, ...]
+
+
+class _Unread(Frozen, frozen=True):
+    """A record of which nothing is wanted but that it is there."""
+
+
+class _Head(Frozen, frozen=True):
+    format: int
+    revision: int
+    gateway: Gateway
+    routes: tuple[_Unread, ...]
+
+
 def encode(snapshot: Snapshot) -> bytes:
     """The snapshot as MessagePack."""
     return msgspec.msgpack.encode(snapshot)
@@ -238,6 +279,31 @@ def decode(data: bytes) -> Snapshot:
     format.
     """
     snapshot = msgspec.msgpack.decode(data, type=Snapshot)
-    if snapshot.format != FORMAT:
-        raise ValueError(f"snapshot format {snapshot.format}, this program reads {FORMAT}")
+    _check_format(snapshot.format)
     return snapshot
+
+
+def decode_outline(data: bytes) -> Outline:
+    """The outline of what ``encode`` wrote. Raises as ``decode`` does."""
+    head = msgspec.msgpack.decode(data, type=_Head)
+    _check_format(head.format)
+    return Outline(head.format, head.revision, head.gateway, len(head.routes))
+
+
+def decode_counted(data: bytes) -> Counted:
+    """What the number of counters follows from. Raises ``msgspec.DecodeError``."""
+    return msgspec.msgpack.decode(data, type=Counted)
+
+
+def renumber(data: bytes, revision: int) -> bytes:
+    """The encoded snapshot under another revision; nothing else of it is read. Raises
+    ``msgspec.DecodeError``.
+    """
+    members = msgspec.msgpack.decode(data, type=dict[str, msgspec.Raw])
+    members["revision"] = msgspec.Raw(msgspec.msgpack.encode(revision))
+    return msgspec.msgpack.encode(members)
+
+
+def _check_format(number: int) -> None:
+    if number != FORMAT:
+        raise ValueError(f"snapshot format {number}, this program reads {FORMAT}")
