@@ -4,10 +4,11 @@ import stat
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from faregate.gateway.revisions import put_to_work, revision_on_disk
 from faregate.snapshot import data as snapshots
-from faregate.snapshot.data import FORMAT, Gateway, Snapshot
+from faregate.snapshot.data import FORMAT, Consumer, Gateway, Listener, Outline, Plan, Route, Snapshot
 
 
 def snapshot(revision: int = 0, form: int = FORMAT) -> Snapshot:
@@ -24,6 +25,19 @@ def test_a_snapshot_gets_the_next_number_in_one_file_that_only_we_read(tmp_path:
         assert list(tmp_path.iterdir()) == [path]
 
 
+def test_numbering_changes_nothing_but_the_number() -> None:
+    gateway = Gateway((Listener("127.0.0.1", 80),), None, 2, "data")
+    whole = Snapshot(
+        FORMAT, 0, gateway, (), (), (Plan("standard"),), (Consumer("acme", "standard"),), (),
+        (Route("a", 0, "GET", "/", "GET /", "u"),),
+    )  # fmt: skip
+    numbered = snapshots.renumber(snapshots.encode(whole), 70_000)
+    assert snapshots.decode(numbered) == structs.replace(whole, revision=70_000)
+    assert snapshots.decode_outline(numbered) == Outline(FORMAT, 70_000, gateway, 1)
+    counted = snapshots.decode_counted(numbered)
+    assert (counted.plans, counted.consumers[0].plan, len(counted.routes)) == (whole.plans, "standard", 1)
+
+
 @pytest.mark.parametrize(
     "content", [None, b"", b"\xff\xff", b"not a snapshot", snapshots.encode(snapshot(5))[:-3]]
 )
@@ -38,5 +52,7 @@ def test_another_format_is_not_read(tmp_path: Path) -> None:
     other = snapshots.encode(snapshot(9, FORMAT + 1))
     with pytest.raises(ValueError, match="format"):
         snapshots.decode(other)
+    with pytest.raises(ValueError, match="format"):
+        snapshots.decode_outline(other)
     (tmp_path / "snapshot").write_bytes(other)
     assert revision_on_disk(tmp_path / "snapshot") == 0

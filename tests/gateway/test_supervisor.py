@@ -10,12 +10,11 @@ from faregate.gateway import supervisor as module
 from faregate.gateway.control import Message, decode, encode
 from faregate.gateway.places import WorkerPlace
 from faregate.gateway.supervisor import StartError, Supervisor
-from faregate.snapshot.data import FORMAT, Gateway, Listener, Snapshot
+from faregate.snapshot.data import FORMAT, Gateway, Listener, Outline
 
 
-def snapshot(folder: Path, revision: int = 0) -> Snapshot:
-    gateway = Gateway((Listener("127.0.0.1", 0),), None, 1, str(folder))
-    return Snapshot(FORMAT, revision, gateway, (), (), (), (), (), ())
+def outline(folder: Path, revision: int = 0) -> Outline:
+    return Outline(FORMAT, revision, Gateway((Listener("127.0.0.1", 0),), None, 1, str(folder)), 0)
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_a_worker_hears_what_is_sent_and_a_gone_one_costs_nothing() -> None:
 def test_what_a_worker_says_is_believed_until_its_line_ends(make, capsys: pytest.CaptureFixture[str]) -> None:
     """A worker that started before the last reload is told to take it; a failed reload is passed on to the operator."""
     supervisor = make()
-    supervisor._snapshot = snapshot(supervisor._data, 4)
+    supervisor._snapshot = outline(supervisor._data, 4)
     worker = WorkerPlace(1)
     sent: list[Message] = []
     worker.send = sent.append  # type: ignore[method-assign]

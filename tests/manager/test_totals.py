@@ -5,7 +5,15 @@ import pytest
 from faregate.manager.exposition import render
 from faregate.manager.totals import IDLE_SERIES_S, Totals
 from faregate.records.families import FAMILIES, SERIES_MAX, Across, Kind
-from faregate.records.frames import DURATION_SUM, GATEWAYS_AT, Count, Reading, Report, RouteGrowth, WorkerState
+from faregate.records.frames import (
+    DURATION_SUM,
+    GATEWAYS_AT,
+    Count,
+    Reading,
+    Report,
+    RouteGrowth,
+    WorkerState,
+)
 
 READY = WorkerState(ready=True, draining=False, revision=3)
 

@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 from faregate.kernel.problems import Refusal
 from faregate.snapshot.data import Route, Version
 
-
 NOTHING_KEPT: Final[Mapping[object, object]] = MappingProxyType({})
 """What all consumers that no limit step has met share."""
 
