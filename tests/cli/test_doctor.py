@@ -34,6 +34,7 @@ from faregate.snapshot.data import (
     Upstream,
 )
 from faregate.stores.counters_prepare import prepare
+from tests.conftest import Bench
 from tests.model.configs import API, UPSTREAM, write
 
 FIT = Machine(
@@ -325,3 +326,15 @@ def test_no_value_of_a_compiled_configuration_that_is_secret_is_shown(
     main(["doctor", str(file), "--json"])
     told = capsys.readouterr().out
     assert [hidden for hidden in (secret, digest, "hunter2") if hidden in told] == []
+
+
+def test_a_running_gateway_is_found_fit(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own ports and data folder are no obstacles."""
+    assert main(["doctor", str(bench.gateway.file), "--json"]) == 0
+    told = {one["check"]: one["message"] for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert told["data"].endswith("is in use by a running gateway")
+    assert told["port"].startswith(f"127.0.0.1:{bench.gateway.port} is held by a running Faregate (process ")
+    assert told["manager_port"].startswith(
+        f"127.0.0.1:{bench.gateway.manager_port} is held by a running Faregate"
+    )
+    assert told["privacy"].endswith("is for its owner alone")

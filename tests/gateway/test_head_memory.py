@@ -157,9 +157,6 @@ def test_arbitrary_sections_are_refused_or_read_the_same_twice(raw: bytes) -> No
 GET = b"GET %b HTTP/1.1\r\nHost: api.test\r\nX-Note: " + b"a" * 300 + b"\r\n\r\n"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="listener.data_received: a remembered section skips limits.header_bytes"
-)
 def test_f16_a_longer_target_before_a_remembered_section_is_still_held_against_the_limit() -> None:
     short, long = GET % b"/v1/open", GET % (b"/v1/open?" + b"q" * 300)
     assert sent_alone(long, "203.0.113.9", header_bytes=512)[1] == b"HTTP/1.1 431"

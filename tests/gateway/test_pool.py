@@ -207,9 +207,6 @@ async def test_addresses_are_not_asked_for() -> None:
         assert resolver.asked == 0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Pool._open: an error that is no OSError reaches nobody, and the call waits for ever"
-)
 @living
 async def test_a_name_that_cannot_even_be_asked_for_is_told_like_any_failure() -> None:
     pool = Pool(Target("t", "a" * 64 + ".test", 80), upstream(), asyncio.get_running_loop(), Time())

@@ -41,17 +41,25 @@ def lies() -> list[str]:
 
 @pytest.mark.parametrize(
     ("target", "credential", "consumer"),
-    [("/open/v1/t", "", None), ("/v2/payments/p1", key_line("acme"), "acme"), ("/v2/payments/p1", bearer("reader"), "reader")],
+    [
+        ("/open/v1/t", "", None),
+        ("/v2/payments/p1", key_line("acme"), "acme"),
+        ("/v2/payments/p1", bearer("reader"), "reader"),
+    ],
     ids=["public", "api key", "token"],
 )
-def test_reg_strip_identity_everywhere(bench: Bench, target: str, credential: str, consumer: str | None) -> None:
+def test_reg_strip_identity_everywhere(
+    bench: Bench, target: str, credential: str, consumer: str | None
+) -> None:
     """Every identity field in five spellings, once new and once from memory: nothing of the caller's survives."""
 
     async def play() -> None:
         async with RawClient(bench.address) as client:
             for part in (lies()[0::2], lies()[1::2]):
                 for _ in range(3):
-                    answer = await client.ask(request("GET", target, *part, *([credential] if credential else [])))
+                    answer = await client.ask(
+                        request("GET", target, *part, *([credential] if credential else []))
+                    )
                     assert answer.status == 200, answer.text
 
     asyncio.run(play())
@@ -67,17 +75,18 @@ def test_reg_strip_identity_everywhere(bench: Bench, target: str, credential: st
 def test_reg_lookalike_names(bench: Bench, name: str, change: str) -> None:
     """A name that some server behind might read as an identity field is refused, not passed: in the middle and at the end."""
 
+    spellings = {name.replace("-", change, 1), name.replace("-", change), name + change, change + name} - {
+        name
+    }
+
     async def play() -> list[int]:
         statuses = []
-        for spelt in (name.replace("-", change, 1), name.replace("-", change), name + change, change + name):
+        for spelt in spellings:
             async with RawClient(bench.address) as client:
                 statuses.append((await client.ask(request("GET", "/open/v1/t", f"{spelt}: spoofed"))).status)
         return statuses
 
-    if change == "_":
-        assert asyncio.run(play()) == [400] * 4
-    else:
-        assert set(asyncio.run(play())) == {400}
+    assert set(asyncio.run(play())) == {400}
     assert bench.upstream.requests == []
 
 
@@ -145,7 +154,11 @@ def test_no_memory_mixes_callers_up(proxied: tuple[GatewayProcess, RecordingUpst
         (who, [credential, *more])
         for who, lines in credentials.items()
         for credential in lines
-        for more in ([], ["X-Forwarded-For: 198.51.100.9"], ["X-Forwarded-For: 203.0.113.5", "X-Forwarded-Host: elsewhere.test"])
+        for more in (
+            [],
+            ["X-Forwarded-For: 198.51.100.9"],
+            ["X-Forwarded-For: 203.0.113.5", "X-Forwarded-Host: elsewhere.test"],
+        )
     ]
     expected: dict[str, tuple[str | None, str, str]] = {}
 
@@ -175,5 +188,7 @@ def test_no_memory_mixes_callers_up(proxied: tuple[GatewayProcess, RecordingUpst
 
 
 def _identity(seen: RecordedRequest) -> tuple[str | None, str | None, str | None]:
-    assert re.fullmatch(rf"(key_|jwt:acme-id:){seen.header('x-consumer-id')}", seen.header("x-credential-id") or "")
+    assert re.fullmatch(
+        rf"(key_|jwt:acme-id:){seen.header('x-consumer-id')}", seen.header("x-credential-id") or ""
+    )
     return seen.header("x-consumer-id"), seen.header("x-forwarded-for"), seen.header("x-forwarded-host")

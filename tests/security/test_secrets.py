@@ -71,7 +71,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_planted_secrets_are_found_nowhere(place: Place) -> None:
     """http-rules.md section 13: card number, keys, tokens and passwords in every part of a request, good and refused."""
     jwt, good = token("acme"), key_line("acme")
-    body = json.dumps({"card": {"number": PAN, "cvc": "737"}, "api_key": FOREIGN_KEY, "password": "hunter2hunter2"}).encode()
+    body = json.dumps(
+        {"card": {"number": PAN, "cvc": "737"}, "api_key": FOREIGN_KEY, "password": "hunter2hunter2"}
+    ).encode()
     spaced = b'{"note":"4111 1111 1111 1111 / 4111-1111-1111-1111"}'
     lines = (f"Authorization: Basic {BASIC}", f"Cookie: {COOKIE}", f"X-API-Key: {FOREIGN_KEY}")
     json_type = "Content-Type: application/json"
@@ -102,7 +104,19 @@ def test_planted_secrets_are_found_nowhere(place: Place) -> None:
     got = {data: place.ask(data) for data in sent}
     assert {data[:60]: status for data, status in got.items() if status != sent[data]} == {}
     place.gateway.log.wait(lambda read: len(read) >= len(sent), "a line for each call")
-    hidden = (PAN, "4111 1111", "4111-1111", '"737', FOREIGN_KEY, BASIC, COOKIE, "hunter2", jwt.split(".")[1], jwt.split(".")[2], api_key("acme"))
+    hidden = (
+        PAN,
+        "4111 1111",
+        "4111-1111",
+        '"737',
+        FOREIGN_KEY,
+        BASIC,
+        COOKIE,
+        "hunter2",
+        jwt.split(".")[1],
+        jwt.split(".")[2],
+        api_key("acme"),
+    )
     found = [(name, secret) for name, text in place.written().items() for secret in hidden if secret in text]
     assert found == []
 
@@ -116,10 +130,14 @@ def test_the_data_folder_and_what_holds_secrets_are_for_their_owner_alone(place:
     assert modes["access.jsonl"] & 0o007 == 0
 
 
-def test_command_lines_and_environments_of_the_processes_hold_no_secret_of_the_configuration(place: Place) -> None:
+def test_command_lines_and_environments_of_the_processes_hold_no_secret_of_the_configuration(
+    place: Place,
+) -> None:
     """Every user of a machine may read another's command line."""
     digest = place.gateway.file.read_text().split("sha256: ")[1].split("\n")[0].strip('"')
-    lines = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [place.gateway.pid, *place.gateway.worker_pids()])
+    lines = b"".join(
+        Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [place.gateway.pid, *place.gateway.worker_pids()]
+    )
     assert digest.encode() not in lines
     assert b"hunter2" not in lines
 
@@ -134,7 +152,7 @@ def test_a_request_id_that_looks_like_syntax_stays_text(place: Place, given: str
     assert place.gateway.log.of(given)["path"] == "/nowhere"
 
 
-@pytest.mark.parametrize("path", ["/a\"},{\"b", "/'--", "/%0A{}", "/%1b[2J", "/a%E2%80%A8b", "/<b>"])
+@pytest.mark.parametrize("path", ['/a"},{"b', "/'--", "/%0A{}", "/%1b[2J", "/a%E2%80%A8b", "/<b>"])
 def test_a_path_that_looks_like_syntax_stays_text(place: Place, path: str) -> None:
     """reg_html_and_log_escape, reg_log_format_odd_input: encoded control characters never reach the log decoded."""
     answer = asyncio.run(ask(place.gateway.address, request("GET", path)))
@@ -146,7 +164,9 @@ def test_a_path_that_looks_like_syntax_stays_text(place: Place, path: str) -> No
 
 def test_unknown_paths_and_ids_make_no_series(place: Place) -> None:
     """What callers make up never becomes a label: the metrics page stays as it is."""
-    names = {line.split(" ")[0] for line in place.written()["metrics"].splitlines() if not line.startswith("#")}
+    names = {
+        line.split(" ")[0] for line in place.written()["metrics"].splitlines() if not line.startswith("#")
+    }
 
     async def play() -> None:
         async with RawClient(place.gateway.address) as client:
@@ -155,6 +175,8 @@ def test_unknown_paths_and_ids_make_no_series(place: Place) -> None:
 
     asyncio.run(play())
     place.gateway.log.of("made-299")
-    after = {line.split(" ")[0] for line in place.written()["metrics"].splitlines() if not line.startswith("#")}
+    after = {
+        line.split(" ")[0] for line in place.written()["metrics"].splitlines() if not line.startswith("#")
+    }
     assert [name for name in after - names if "made" in name] == []
     assert len(after - names) <= 40  # at most the buckets and outcomes of a first 404

@@ -7,7 +7,7 @@ by the upstream's connection. ``answer_whole`` is the common case and costs one 
 from typing import TYPE_CHECKING, Final
 
 from faregate.gateway.body import CAPTURE_BYTES_MAX
-from faregate.gateway.ending import ANSWERED, CLIENT_GONE, Ending
+from faregate.gateway.ending import ANSWERED, CLIENT_GONE, STALLED_READER_S, Ending
 from faregate.gateway.http1.answers import date_line
 from faregate.gateway.http1.chunked import encode_chunk, encode_last
 from faregate.gateway.phases import DONE, RELAYING
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from faregate.gateway.http1.response import ResponseHead
     from faregate.snapshot.call import ReadyRoute
 
-STALLED_READER_S: Final = 30.0
-"""How long a caller may take no byte of its answer (http-rules.md section 3)."""
 _FAILURE_STATUS: Final = frozenset({502, 503, 504})
 """Answers that count against a target's health, besides lost connections and timeouts."""
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("faregate.gateway")
 
+STALLED_READER_S: Final = 30.0
+"""How long a caller may take no byte of its answer (http-rules.md section 3)."""
 SKIPPED_BYTES_MAX: Final = 64 << 10
 """How much of a refused call's body is read and dropped so that the connection may go on."""
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})

@@ -278,6 +278,10 @@ class Exchange(Answering):
         if self.phase == DONE:
             connection.pool.give_back(connection, now)
             return
+        if now >= self._total_deadline:
+            connection.pool.give_back(connection, now)
+            self.connect_failed("total_timeout", now)
+            return
         try:
             self._send(connection)
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only

@@ -20,6 +20,7 @@ from faregate.gateway.http1.request import (
     parse_head,
 )
 from faregate.gateway.http1.targets import METHODS
+from faregate.gateway.lingering import Lingering
 from faregate.gateway.outbound import is_trusted, plain_address
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.problems import Refusal
@@ -30,65 +31,39 @@ if TYPE_CHECKING:
 _request_line: Final = REQUEST_LINE.match
 PIPELINED_BYTES_MAX: Final = 64 << 10
 """Bytes of later requests held while one is in progress; beyond it reading pauses."""
-FIELDS_KEPT_BYTES_MAX: Final = 4 << 10
-"""A longer head is not kept for comparison with the next one: an idle connection must stay small."""
-LINGER_S: Final = 1.0
-LINGER_BYTES_MAX: Final = 64 << 10
-"""What is still read and dropped after the last answer, so that a reset does not destroy it (W06; RFC 9112
-section 9.6).
-"""
 WRITE_HIGH_BYTES: Final = 256 << 10
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Lingering):
     """One accepted connection. ``exchange`` is the call in progress; ``lost``: nothing can be written any
     more.
     """
 
     __slots__ = (
-        "_buffer",
-        "_closing",
-        "_eof",
         "_fields",
-        "_linger_left",
         "_partial",
-        "_read_paused",
         "_skip",
-        "_unusual",
-        "deadline",
         "exchange",
         "forwarded_lines",
         "lost",
         "peer_ip",
-        "plane",
         "proto",
-        "transport",
         "trusted",
-        "wheel_at",
         "write_paused",
     )
 
     def __init__(self, plane: "Plane") -> None:
-        self.plane = plane
+        super().__init__(plane)
         self.exchange: Exchange | None = None
-        self.transport: asyncio.Transport | None = None
-        self.deadline = NEVER
-        self.wheel_at = NEVER
         self.lost = False
         self.write_paused = False
         self.trusted = False
         self.peer_ip = ""
         self.proto = b"http"
         self.forwarded_lines = b""
-        self._buffer = bytearray()
         self._fields: Fields | None = None  # of the request before: most come again
         self._partial = False  # part of a head has come
         self._skip = 0  # bytes of a refused call's body still to be dropped
-        self._unusual = False  # any of the two, or closing: not the common path
-        self._eof = False
-        self._closing = False
-        self._linger_left = LINGER_BYTES_MAX
-        self._read_paused = False
 
     # what the event loop calls
 
@@ -177,35 +152,14 @@ class ClientConnection(asyncio.Protocol):
         elif self._partial and not self._closing:
             self._refuse_head(Refusal("malformed_request", reason="header_timeout"))
         elif self._closing or self.write_paused:
-            self.break_off()
+            self._linger_on(now)
         else:
             self._close_now()
-
-    def arm(self, deadline: float, now: float) -> None:
-        """Moves this connection's one deadline."""
-        self.deadline = deadline
-        if deadline < self.wheel_at:
-            self.plane.wheel.watch(self, now)
-
-    def write(self, data: bytes) -> None:
-        if self.transport is not None:
-            self.transport.write(data)
-
-    def pause_reading(self) -> None:
-        if not self._read_paused and self.transport is not None:
-            self._read_paused = True
-            self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         if self._read_paused and self.transport is not None and len(self._buffer) <= PIPELINED_BYTES_MAX:
             self._read_paused = False
             self.transport.resume_reading()
-
-    def break_off(self) -> None:
-        """Ends the connection so that a truncated answer cannot pass for a whole one."""
-        self._closing = self._unusual = True
-        if self.transport is not None:
-            self.transport.abort()
 
     def forget(self) -> None:
         """The limits have changed: fields are judged anew."""
@@ -316,7 +270,7 @@ class ClientConnection(asyncio.Protocol):
         except Refusal as refusal:
             self._refuse_head(refusal, data)
             return
-        self._fields = fields if end <= FIELDS_KEPT_BYTES_MAX else None
+        self._fields = fields if end <= plane.runtime.fields.section_bytes_max else None
         self._begin(line, fields, data, end)
 
     def _begin(self, line: Line, fields: Fields, data: bytes, end: int) -> None:
@@ -371,30 +325,3 @@ class ClientConnection(asyncio.Protocol):
         if self._eof and exchange is None and not self._closing:
             self._partial = self._unusual = False
             self._close_now()
-
-    # ends
-
-    def _close_gently(self, now: float) -> None:
-        """Sends the end of the stream, then reads on for a moment so that the last answer is not lost to a
-        reset.
-        """
-        self._closing = self._unusual = True
-        self._buffer.clear()
-        transport = self.transport
-        if transport is None:
-            return
-        if self._eof:
-            transport.close()
-            return
-        if transport.can_write_eof():
-            transport.write_eof()
-        if self._read_paused:
-            self._read_paused = False
-            transport.resume_reading()
-        self.arm(now + LINGER_S, now)
-
-    def _close_now(self) -> None:
-        self._closing = self._unusual = True
-        self.deadline = NEVER
-        if self.transport is not None:
-            self.transport.close()

@@ -33,8 +33,8 @@ class Prepared:
         self.route = route
         self.host = b"X-Forwarded-Host: %b\r\n" % fields.host
         self.before = fields.passed
-        if fields.traceparent is not None and parse_traceparent(fields.traceparent) is None:
-            # A broken traceparent takes its tracestate with it (W3C Trace Context section 4.3).
+        if fields.tracestate and parse_traceparent(fields.traceparent or b"") is None:
+            # Without a valid traceparent a tracestate belongs to no trace (W3C Trace Context section 4.3).
             kept = [line for line in fields.lines if not line.lower().startswith(b"tracestate:")]
             self.before = b"Host: %b\r\n%b" % (fields.host, b"".join(kept))
         if fields.content_length >= 0:

@@ -129,9 +129,13 @@ class Pool:
 
     def reap(self, now: float) -> None:
         """Closes what has been idle too long; called about once a second."""
-        idle = self._idle
-        while idle and (idle[0].transport is None or now - idle[0].idle_since > self.idle_timeout):
-            idle.popleft().close()
+        kept = deque[UpstreamConnection]()
+        for connection in self._idle:
+            if connection.transport is None or now - connection.idle_since > self.idle_timeout:
+                connection.close()
+            else:
+                kept.append(connection)
+        self._idle = kept
 
     def close(self) -> None:
         """Closes what is idle; lent connections close when they come back."""
@@ -155,6 +159,8 @@ class Pool:
             reason = "connect_refused"
         except socket.gaierror:
             reason = "name_not_resolved"
+        except UnicodeError:
+            reason = "name_invalid"
         except OSError as error:
             reason = f"connect_errno_{error.errno}"
         finally:

@@ -195,9 +195,7 @@ class Totals:
         for labels, route in self._routes.items():
             for end, calls in route.ends.items():
                 status_class, _, outcome = end.partition(" ")
-                yield Sample(
-                    tuple(zip(family.labels, (*labels, status_class, outcome), strict=True)), calls
-                )
+                yield Sample(tuple(zip(family.labels, (*labels, status_class, outcome), strict=True)), calls)
 
     def _own(self, family: Family) -> Iterator[Sample]:
         """What the manager itself knows."""

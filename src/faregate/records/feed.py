@@ -25,7 +25,7 @@ REPORT_EVERY_S: Final = 0.25
 SHARE_MAX: Final = 1 / 20
 """Of the worker's processor time, what reporting may take: the next report waits accordingly."""
 ROUTES_PER_REPORT: Final = 256
-"""Routes in one report, so that making it keeps the loop for about a millisecond; the rest follow in others."""
+"""Routes in one report: making it keeps the loop for about a millisecond. The rest follow in others."""
 LABELS_MAX: Final = 4 * SERIES_MAX
 """Label sets numbered on one connection; after many reloads the numbering begins anew."""
 _PAUSE_FIRST_S: Final = 0.1
@@ -224,7 +224,8 @@ class MetricsFeed(asyncio.Protocol):
             [tally for tally, _ in grown],
         )
         self._unacknowledged.append(pending)
-        transport.write(self._encode(pending))
+        with contextlib.suppress(RuntimeError):  # uvloop: closed underneath, connection_lost still to come
+            transport.write(self._encode(pending))
         self._spent_s += self._used_s() - began
         if last:
             self._reporting = False
@@ -254,7 +255,7 @@ class MetricsFeed(asyncio.Protocol):
     def _tick(self) -> None:
         assert self._loop is not None
         if self._reporting:
-            self._recorder.drain(self._deltas)  # lets go of routes of old snapshots; they go out with the rest
+            self._recorder.drain(self._deltas)  # lets go of routes of old snapshots
         else:
             self.report()
         pause_s = max(REPORT_EVERY_S, self._spent_s / SHARE_MAX)

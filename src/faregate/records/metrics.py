@@ -153,7 +153,7 @@ class CallMetrics:
         self.request_bytes = 0
         self.response_bytes = 0
         self.lines = 0
-        # Weak: a label set is free again when no route of a living snapshot has it and nothing waits under it.
+        # Weak: free again when no route of a living snapshot has the labels and nothing waits under them.
         self._tallies: WeakValueDictionary[RouteLabels, Tally] = WeakValueDictionary()
         self._other = Tally((OTHER, OTHER, OTHER))
         self._unrouted = RouteSlot(None, Tally(("", "", "")), self)

@@ -117,10 +117,6 @@ def test_the_facts_of_an_answer() -> None:
     assert b"Set_Cookie: b\r\n" in head.passed
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="response.parse_response puts remembered lines before those it meets for the first time",
-)
 def test_fields_of_one_name_keep_their_order_whatever_was_remembered() -> None:
     read(b"Set-Cookie: known=1")
     head = read(b"Set-Cookie: new=1", b"Set-Cookie: known=1")

@@ -21,6 +21,7 @@ from faregate.kernel.problems import Refusal
 TARGET_BYTES_MAX: Final = 8 << 10
 LINE_BYTES_MAX: Final = 16 << 10
 SECTIONS_PER_GENERATION: Final = 1024
+_LIMIT_BYTES_MIN: Final = TARGET_BYTES_MAX + (5 << 10)
 SECTIONS_SEEN_MAX: Final = 4096
 SECTION_BYTES_LEARNED_MAX: Final = 4 << 10
 """With the facts about three times that: at most 25 MiB a worker when callers do their worst, 2 MiB in
@@ -120,6 +121,7 @@ class Fields:
     request_id: bytes | None = None
     te_trailers: bool = False
     traceparent: bytes | None = None
+    tracestate: bool = False
     upgrade: bool = False
     via: bytes = b""
     prepared: object = None
@@ -138,10 +140,12 @@ class FieldsMemory:
     None; read in place, since every call asks.
     """
 
-    __slots__ = ("_headers_max", "_old", "_seen", "_young", "header_bytes_max", "known")
+    __slots__ = ("_headers_max", "_old", "_seen", "_young", "header_bytes_max", "known", "section_bytes_max")
 
     def __init__(self, header_bytes_max: int, headers_max: int) -> None:
         self.header_bytes_max = header_bytes_max
+        # Under so small a limit a remembered section might pass with a target too long for both together.
+        self.section_bytes_max = 0 if header_bytes_max < _LIMIT_BYTES_MIN else SECTION_BYTES_LEARNED_MAX
         self._headers_max = headers_max
         self._old: dict[bytes, Fields] = {}
         self._seen: set[int] = set()
@@ -189,7 +193,7 @@ def parse_line(data: bytes, host: bytes | None = None) -> Line:
         target = other_forms(method, target, host)
     if b"%" in target:
         check_percent(target)
-    path = normalise(target.partition(b"?")[0]) if target[:1] == b"/" else b""
+    path = normalise(target.partition(b"?")[0]) if target[:1] == b"/" else target
     return method, target, path, minor
 
 
@@ -249,7 +253,8 @@ def parse_head(data: bytes, end: int, memory: FieldsMemory) -> tuple[Line, Field
         line = parse_line(data, fields.host)
     if fields.framed:
         check_framing(fields, line)
-    return (line[0], line[1], normalise(line[2]), line[3]), fields
+    path = normalise(line[2]) if line[2] != b"*" else b"*"  # which no route has
+    return (line[0], line[1], path, line[3]), fields
 
 
 def may_have_body(facts: Fields, line: Line) -> bool:
@@ -273,33 +278,37 @@ def _sort(raw: list[bytes], lines: list[bytes]) -> list[Fact]:
     """Splits the field lines into those that pass, put into ``lines``, and those that mean something, in
     order.
     """
-    get = _memory.get
     special: list[Fact] = []
-    unknown: list[bytes] | None = None
-    for line in raw:
-        fact = get(line)
-        if fact is None and line.startswith(_BEARER) and _bearer(line) is not None:
-            # The one long line that differs from caller to caller; its characters leave nothing to parse.
-            fact = (kinds.AUTHORIZATION, line, line[15:])
-        if fact is None:
-            if unknown is None:
-                unknown = []
-            unknown.append(line)
-        elif fact[0]:
-            special.append(fact)
+    facts = list(map(_memory.get, raw))
+    if None in facts:
+        facts = _learn(raw, facts)
+    for fact in facts:
+        if fact[0]:  # type: ignore[index]  # none is missing any more
+            special.append(fact)  # type: ignore[arg-type]
         else:
-            lines.append(fact[1])
-    if unknown is not None:
-        try:
-            learned = _memory.learn(unknown)
-        except LineError as error:
-            raise Refusal("malformed_request", reason=str(error)) from None
-        for fact in learned:
-            if fact[0]:
-                special.append(fact)
-            else:
-                lines.append(fact[1])
+            lines.append(fact[1])  # type: ignore[index]
     return special
+
+
+def _learn(raw: list[bytes], facts: "list[Fact | None]") -> "list[Fact | None]":
+    """``facts`` with the missing ones found out, each in its place: fields of one name keep their order
+    (RFC 9110 section 5.3).
+    """
+    unknown = []
+    for at, line in enumerate(raw):
+        if facts[at] is None:
+            if line.startswith(_BEARER) and _bearer(line) is not None:
+                # The one long line that differs by caller; its characters leave nothing to parse.
+                facts[at] = (kinds.AUTHORIZATION, line, line[15:])
+            else:
+                unknown.append(at)
+    try:
+        learned = _memory.learn([raw[at] for at in unknown])
+    except LineError as error:
+        raise Refusal("malformed_request", reason=str(error)) from None
+    for at, fact in zip(unknown, learned, strict=True):
+        facts[at] = fact
+    return facts
 
 
 def _take_rare(facts: Fields, kind: int, line: bytes, value: bytes, seen: int) -> int:  # noqa: C901, PLR0912 - one table
@@ -307,7 +316,10 @@ def _take_rare(facts: Fields, kind: int, line: bytes, value: bytes, seen: int) -
     bit = 1 << kind
     if seen & bit and kind in _ONCE:
         raise _doubled(line.partition(b":")[0].lower().decode().replace("-", "_"))
-    if kind in _PASSED_ONCE or kind == kinds.TRACESTATE:
+    if kind in _PASSED_ONCE:
+        facts.lines.append(line)
+    elif kind == kinds.TRACESTATE:
+        facts.tracestate = True
         facts.lines.append(line)
     elif kind == kinds.API_KEY:
         facts.api_key = value

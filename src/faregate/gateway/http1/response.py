@@ -10,7 +10,7 @@ from typing import Final
 
 from faregate.gateway.http1 import fields as kinds
 from faregate.gateway.http1.fields import RESPONSE_FIELDS
-from faregate.gateway.http1.lines import LineError, LineMemory
+from faregate.gateway.http1.lines import Fact, LineError, LineMemory
 from faregate.gateway.http1.request import LINE_BYTES_MAX
 from faregate.gateway.http1.values import content_length
 from faregate.kernel.problems import Refusal
@@ -62,7 +62,7 @@ class ResponseHead:
         self.lines: list[bytes] = []
 
 
-def parse_response(data: bytes, headers_max: int) -> ResponseHead:  # noqa: C901, PLR0912 - one pass, one place
+def parse_response(data: bytes, headers_max: int) -> ResponseHead:
     """The facts of ``data``, one whole head ending in an empty line. Raises ``InvalidAnswer``."""
     match = _STATUS_LINE.match(data)
     if match is None:
@@ -75,29 +75,16 @@ def parse_response(data: bytes, headers_max: int) -> ResponseHead:  # noqa: C901
     minor = match[1] == b"1"
     head = ResponseHead(data, int(match[2]), keep_alive=minor)
     lines = head.lines
-    get = _memory.get
-    unknown: list[bytes] | None = None
     named: set[bytes] | None = None
-    for line in raw[1:]:
-        fact = get(line)
-        if fact is None:
-            if unknown is None:
-                unknown = []
-            unknown.append(line)
-        elif fact[0]:
-            named = _take(head, fact[0], fact[1], fact[2], named)
+    facts = list(map(_memory.get, raw[1:]))
+    if None in facts:
+        facts = _learn(raw, facts)
+    for fact in facts:
+        kind, line, value = fact  # type: ignore[misc]  # none is missing any more
+        if kind:
+            named = _take(head, kind, line, value, named)
         else:
-            lines.append(fact[1])
-    if unknown is not None:
-        try:
-            learned = _memory.learn(unknown)
-        except LineError as error:
-            raise InvalidAnswer(str(error)) from None
-        for kind, passed, value in learned:
-            if kind:
-                named = _take(head, kind, passed, value, named)
-            else:
-                lines.append(passed)
+            lines.append(line)
     if head.chunked and (head.content_length >= 0 or not minor):
         raise InvalidAnswer("length_and_coding")
     if named:
@@ -106,6 +93,18 @@ def parse_response(data: bytes, headers_max: int) -> ResponseHead:  # noqa: C901
     head.common = head.dated and not head.via
     head.passed = b"HTTP/1.1 %b\r\n%b" % (raw[0][9:], b"".join(lines))
     return head
+
+
+def _learn(raw: list[bytes], facts: "list[Fact | None]") -> "list[Fact | None]":
+    """``facts`` of the lines after the first, with the missing ones found out, each in its place."""
+    unknown = [at for at, fact in enumerate(facts) if fact is None]
+    try:
+        learned = _memory.learn([raw[at + 1] for at in unknown])
+    except LineError as error:
+        raise InvalidAnswer(str(error)) from None
+    for at, fact in zip(unknown, learned, strict=True):
+        facts[at] = fact
+    return facts
 
 
 def _settle_length(head: ResponseHead, lines: list[bytes]) -> None:

@@ -42,7 +42,7 @@ def other_forms(method: bytes, target: bytes, host: bytes) -> bytes:
     Raises ``Refusal``.
     """
     if target == b"*" and method == b"OPTIONS":
-        return b"/*"
+        return b"*"
     match = _ABSOLUTE.fullmatch(target)
     if match is None or match[1].lower() != b"http" or b"@" in match[2]:
         raise Refusal("malformed_request", reason="target_form")
