@@ -81,7 +81,7 @@ def test_hostile_heads_cost_less_than_a_hundred_ordinary_ones(place: Place) -> N
     choice = random.Random(7)
     ordinary = lambda: request(
         "GET", "/nowhere", f"Cookie: {word(choice, 8000)}", f"X-A: {word(choice, 2000)}"
-    )  # noqa: E731
+    )
     nested = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImUyZS0xIiwiYSI6" + "W1tb" * 1700 + ".e30.AA"
     hostile: dict[str, Callable[[], bytes]] = {
         "distinct fields": lambda: request("GET", "/nowhere", *(f"{word(choice, 6)}: {word(choice, 70)}" for _ in range(120))),

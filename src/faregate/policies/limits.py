@@ -157,29 +157,30 @@ class Ready:
         """All limits are checked, then all counted. Sets ``call.limit_headers`` and ``call.release``."""
         locks = self._locks
         now = int(call.now * 1e9)
-        if locks.shared:
-            now = locks.lock(self._partition, now)
-            if now < 0:
-                return Refusal("store_unavailable", reason="counters_locked", retry_after=1)
+        if not locks.shared:
+            return None if self._windows and self._take_windows(call, now) else self._take_each(call, now)
+        now = locks.lock(self._partition, now)
+        if now < 0:
+            return Refusal("store_unavailable", reason="counters_locked", retry_after=1)
+        try:
+            return None if self._windows and self._take_windows(call, now) else self._take_each(call, now)
+        finally:
+            locks.unlock(self._partition)
+
+    def _take_each(self, call: Call, now: int) -> Refusal | None:
+        """Any mixture of limits: each is asked, then each counts. The lock is held where there is one."""
         wall = call.wall
         longest = index = 0
         blocking = -1
-        try:
-            if self._windows and self._take_windows(call, now):
-                return None
-            for counter in self.counted:
-                wait = counter.check(now, wall)
-                if wait > longest:
-                    longest, blocking = wait, index
-                index += 1
-            if blocking < 0:
-                for counter in self.counted:
-                    counter.take()
-        finally:
-            if locks.shared:
-                locks.unlock(self._partition)
+        for counter in self.counted:
+            wait = counter.check(now, wall)
+            if wait > longest:
+                longest, blocking = wait, index
+            index += 1  # noqa: SIM113 - enumerate makes a tuple a limit
         if blocking >= 0:
             return self._refuse(call, blocking, -(-longest // 1_000_000_000))
+        for counter in self.counted:
+            counter.take()
         if self._places is not None:
             call.release = self._places.place()
         self._show(call)
