@@ -39,7 +39,7 @@ class Place:
             / 1e9
         )
 
-    async def cost_us(self, make: Callable[[], bytes], calls: int = 40) -> float:
+    async def cost_us(self, make: Callable[[], bytes], calls: int = 25) -> float:
         """Processor time of one call, the least of three rounds; a refused connection is opened anew."""
         least = float("inf")
         for _ in range(3):
@@ -79,9 +79,10 @@ def word(choice: random.Random, length: int) -> str:
 def test_hostile_heads_cost_less_than_a_hundred_ordinary_ones(place: Place) -> None:
     """P3: at most 10 KiB each, against a head of the same size with a long cookie."""
     choice = random.Random(7)
-    ordinary = lambda: request(
-        "GET", "/nowhere", f"Cookie: {word(choice, 8000)}", f"X-A: {word(choice, 2000)}"
-    )
+
+    def ordinary() -> bytes:
+        return request("GET", "/nowhere", f"Cookie: {word(choice, 8000)}", f"X-A: {word(choice, 2000)}")
+
     nested = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImUyZS0xIiwiYSI6" + "W1tb" * 1700 + ".e30.AA"
     hostile: dict[str, Callable[[], bytes]] = {
         "distinct fields": lambda: request("GET", "/nowhere", *(f"{word(choice, 6)}: {word(choice, 70)}" for _ in range(120))),
@@ -147,6 +148,19 @@ def test_an_idle_connection_costs_less_than_64_kib(place: Place) -> None:
     assert 0 < each < 64 << 10, f"{each:.0f} bytes"
 
 
+def _descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+async def _settled(pid: int) -> None:
+    """Waits until the process opens no more descriptors."""
+    before, now = -1, 0
+    while before != now:
+        before = now
+        await asyncio.sleep(0.15)
+        now = _descriptors(pid)
+
+
 @pytest.mark.xfail(
     reason="accepted connections are not capped below the descriptor limit: see the report", strict=True
 )
@@ -168,6 +182,7 @@ def test_callers_cannot_take_the_descriptors_that_calls_need(tmp_path: Path) -> 
                 assert (await client.ask(request("GET", "/nowhere"))).status == 404
                 for _ in range(300):
                     stack.enter_context(socket.create_connection(gateway.address, timeout=2))
+                await _settled(gateway.worker_pids()[0])
                 return (await client.ask(request("GET", "/open/v1/t"))).status
 
         assert asyncio.run(play()) == 200
@@ -180,7 +195,7 @@ def test_half_heads_do_not_take_the_manager_away(place: Place) -> None:
     with ExitStack() as stack:
         for _ in range(600):
             stack.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(b"GET /m")
-        until(lambda: fetch(port, "/readyz")[0] == 200, "the manager", 2.5)
+        until(lambda: fetch(port, "/readyz")[0] == 200, "the manager", 2.0)
 
 
 PIPELINE: Final = request("GET", "/nowhere") * (1 << 12)

@@ -150,7 +150,7 @@ def _liars() -> dict[str, list[str]]:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     jwk = json.dumps(signing_key().as_dict(private=False)).encode()
-    head_, claims, signature = good.split(".")
+    head_, claims, _ = good.split(".")
     line = "Authorization: Bearer {}".format
     return {
         "j01 none": [line(_forged({"alg": "none"}))],
