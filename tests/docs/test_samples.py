@@ -12,7 +12,7 @@ from faregate.cli.app import COMMANDS
 from faregate.cli.check import command as check_command
 from faregate.compile import compile_config
 from faregate.demo.folder import Ports, configuration
-from faregate.gateway import supervisor, worker
+from faregate.gateway import revisions, supervisor, worker
 from faregate.gateway.control import GRACE_S
 from faregate.gateway.http1.answers import refusal_answer
 from faregate.kernel.problems import Refusal
@@ -173,12 +173,14 @@ def test_what_the_supervisor_is_shown_to_say_it_says() -> None:
     for words in (
         "listening on ",
         "in all workers after ",
-        "the configuration has errors; revision ",
         "manager ended (",
         "starting another",
     ):
         assert words in source
         assert words in page
+    assert "the configuration has errors" in Path(revisions.__file__).read_text()
+    assert "; revision {before.revision} stays" in source
+    assert "the configuration has errors; revision " in page
 
 
 def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:

@@ -161,9 +161,6 @@ async def _settled(pid: int) -> None:
         now = _descriptors(pid)
 
 
-@pytest.mark.xfail(
-    reason="accepted connections are not capped below the descriptor limit: see the report", strict=True
-)
 def test_callers_cannot_take_the_descriptors_that_calls_need(tmp_path: Path) -> None:
     """http-rules.md section 7: idle connections end below half the limit, so that a call still reaches its upstream."""
     with RecordingUpstream() as upstream, ExitStack() as stack:
@@ -188,7 +185,6 @@ def test_callers_cannot_take_the_descriptors_that_calls_need(tmp_path: Path) -> 
         assert asyncio.run(play()) == 200
 
 
-@pytest.mark.xfail(reason="the manager's server has no deadline for a head: see the report", strict=True)
 def test_half_heads_do_not_take_the_manager_away(place: Place) -> None:
     """http-rules.md section 3: the head deadline holds on the manager's port as well."""
     port = place.gateway.manager_port
@@ -201,9 +197,6 @@ def test_half_heads_do_not_take_the_manager_away(place: Place) -> None:
 PIPELINE: Final = request("GET", "/nowhere") * (1 << 12)
 
 
-@pytest.mark.xfail(
-    reason="ClientConnection._keep never pauses reading between refused calls: see the report", strict=True
-)
 def test_a_pipeline_of_refused_calls_is_held_back(place: Place) -> None:
     """F31, P3: the caller sends as fast as it can and reads every answer. What waits in the gateway stays under 1 MiB, and a
     call costs about what it costs alone."""

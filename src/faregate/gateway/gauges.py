@@ -10,6 +10,7 @@ def gauges(plane: Plane) -> list[Reading]:
     readings = [
         Reading("faregate_calls_in_flight", (), plane.in_flight),
         Reading("faregate_connections", ("client",), len(plane.clients)),
+        Reading("faregate_connections_refused_total", (), plane.clients_refused),
     ]
     upstream_connections = 0
     for upstream in plane.runtime.upstreams.values():

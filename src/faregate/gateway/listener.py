@@ -71,6 +71,11 @@ class ClientConnection(Lingering):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         plane = self.plane
+        if len(plane.clients) >= plane.clients_max:
+            plane.clients_refused += 1
+            self._closing = self._unusual = True
+            self.transport.abort()  # descriptors are kept for the calls in progress (http-rules.md section 7)
+            return
         plane.clients.add(self)
         peer = transport.get_extra_info("peername")
         self.peer_ip = plain_address(str(peer[0])) if peer else ""
@@ -306,10 +311,10 @@ class ClientConnection(Lingering):
             return
         self._buffer += data
         self._unusual = True
+        if len(self._buffer) > PIPELINED_BYTES_MAX:
+            self.pause_reading()
         if self.exchange is None and not self.write_paused:
             self.plane.loop.call_soon(self._go_on)
-        elif len(self._buffer) > PIPELINED_BYTES_MAX:
-            self.pause_reading()
 
     def _go_on(self) -> None:
         """Takes up what came while the last call was in progress."""
@@ -318,9 +323,9 @@ class ClientConnection(Lingering):
         held = bytes(self._buffer)
         self._buffer.clear()
         self._unusual = self._partial or self._skip > 0
-        self.resume_reading()
         if held:
             self.data_received(held)
+        self.resume_reading()
         exchange: Exchange | None = self.exchange  # data_received may have set it
         if self._eof and exchange is None and not self._closing:
             self._partial = self._unusual = False

@@ -5,6 +5,7 @@ with.
 """
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -17,9 +18,19 @@ if TYPE_CHECKING:
     from faregate.gateway.assembly import Runtime
     from faregate.gateway.listener import ClientConnection
 
+_DESCRIPTORS_OWN: Final = 64
+_CLIENTS_MIN: Final = 16
 REAP_EVERY_S: Final = 1.0
 FLUSH_AT: Final = 256
 """Calls recorded between two ticks of the wheel before a flush is asked for ahead of time."""
+
+
+def clients_max() -> int:
+    """How many callers' connections a worker takes: less than half its descriptors, so that each may need
+    one to its upstream and the log and the stores keep theirs.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(_CLIENTS_MIN, (soft - _DESCRIPTORS_OWN) // 2)
 
 
 class Recorder(Protocol):
@@ -52,6 +63,8 @@ class Plane:
         self.wall_offset = time.time() - monotonic()
         self.ids = IdSource()
         self.clients: set[ClientConnection] = set()
+        self.clients_max = clients_max()
+        self.clients_refused = 0
         self.in_flight = 0
         self.draining = False
         self.wheel = Wheel(loop, monotonic, self._on_tick)

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -37,6 +38,7 @@ from faregate.stores.counters import Counters
 from faregate.stores.keysets import KeySets
 
 _log = logging.getLogger("faregate.worker")
+_DESCRIPTORS_WANTED: Final = 65_536
 DRAIN_LOOK_S: Final = 0.05
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Calls make few cycles; the default of 700 would walk the young objects several times a millisecond."""
@@ -193,10 +195,19 @@ def _read(path: str) -> snapshots.Snapshot:
     return snapshots.decode(Path(path).read_bytes())
 
 
+def _raise_descriptor_limit() -> None:
+    """The soft limit is for programs that use ``select``; this one may have what the machine grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, _DESCRIPTORS_WANTED)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, max(soft, _DESCRIPTORS_WANTED)), hard))
+
+
 def main() -> None:
     """The process's entry."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the terminal's signals are the supervisor's to answer
+    _raise_descriptor_limit()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     settings = msgspec.json.decode(sys.argv[1], type=WorkerSettings)
     loop = _new_loop()

@@ -21,11 +21,12 @@ import uvloop
 
 from faregate.manager.app import create_app
 from faregate.manager.feed import FeedServer
+from faregate.manager.heads import DeadlineProtocol
 from faregate.manager.totals import Totals
 
 _EXPIRE_EVERY_S: Final = 600.0
 _PARENT_CHECK_S: Final = 0.5
-_CONNECTIONS_MAX: Final = 128
+_CONNECTIONS_MAX: Final = 1024
 
 
 class _Server(uvicorn.Server):
@@ -56,7 +57,7 @@ async def serve(listening: socket.socket, feed_path: Path, workers: int, parent:
     await feed.start()
     config = uvicorn.Config(
         create_app(totals, feed),
-        http="httptools",
+        http=DeadlineProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

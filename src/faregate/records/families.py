@@ -70,6 +70,7 @@ _ROWS: Final = (
     Family("faregate_series_folded_total", _C, ("metric",), "Samples beyond the series ceiling."),
     Family("faregate_calls_in_flight", _G, (), "Calls in progress."),
     Family("faregate_connections", _G, ("side",), "Open connections, by client and upstream."),
+    Family("faregate_connections_refused_total", _C, (), "Callers beyond the cap.", across=Across.EACH),
     Family("faregate_target_up", _G, ("upstream", "target"), "Share of workers that would use it.",
            across=Across.MEAN),
     Family("faregate_target_in_flight", _G, ("upstream", "target"), "Calls in progress at the target."),
