@@ -196,6 +196,8 @@ def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
     assert made <= {name.rstrip("/") for name in named}
     assert named == {
         "access.jsonl",
+        "digest.key",
+        "snapshot.offered",
         "snapshot",
         "counters.bin",
         "counters.bin.unreadable",

@@ -254,7 +254,8 @@ def test_w10_head_has_no_body_whatever_its_fields_say(bench: Bench) -> None:
             assert await client.silent(0.1)
 
     asyncio.run(play())
-    assert len(set(connections_used(bench))) == 1
+    # A body that comes late after all must not be read as the next caller's answer.
+    assert len(set(connections_used(bench))) == 3
 
 
 def test_w12_upgrade_is_ignored_and_an_unasked_101_is_no_tunnel(bench: Bench) -> None:

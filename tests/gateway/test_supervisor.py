@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from faregate.gateway import children
 from faregate.gateway import supervisor as module
+from faregate.gateway.children import StartError
 from faregate.gateway.control import Message, decode, encode
 from faregate.gateway.places import WorkerPlace
-from faregate.gateway.supervisor import StartError, Supervisor
+from faregate.gateway.supervisor import Supervisor
 from faregate.snapshot.data import FORMAT, Gateway, Listener, Outline
 
 
@@ -51,17 +53,17 @@ def test_a_data_folder_that_cannot_be_made_is_said_in_one_line(make, tmp_path: P
 
 
 def test_a_taken_address_is_said_in_one_line() -> None:
-    with module._listen_or_say(Listener("127.0.0.1", 0)) as sock:
+    with children.listen_or_say(Listener("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}"):
-            module._listen_or_say(Listener("127.0.0.1", port))
+            children.listen_or_say(Listener("127.0.0.1", port))
 
 
 @pytest.mark.parametrize(
     ("status", "text"), [(0, "status 0"), (3, "status 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")]
 )
 def test_endings_in_words(status: int, text: str) -> None:
-    assert module._ending(status) == text
+    assert children.ending(status) == text
 
 
 def test_a_worker_hears_what_is_sent_and_a_gone_one_costs_nothing() -> None:
@@ -86,9 +88,11 @@ def test_a_worker_hears_what_is_sent_and_a_gone_one_costs_nothing() -> None:
 
 
 def test_what_a_worker_says_is_believed_until_its_line_ends(make, capsys: pytest.CaptureFixture[str]) -> None:
-    """A worker that started before the last reload is told to take it; a failed reload is passed on to the operator."""
+    """A worker that starts while a revision is offered is offered it too; a refusal ends the offer, and is told."""
     supervisor = make()
-    supervisor._snapshot = outline(supervisor._data, 4)
+    supervisor._snapshot = outline(supervisor._data, 3)
+    offer = Message("reload", snapshot="snapshot.offered", revision=4)
+    supervisor._offered = offer
     worker = WorkerPlace(1)
     sent: list[Message] = []
     worker.send = sent.append  # type: ignore[method-assign]
@@ -106,7 +110,8 @@ def test_what_a_worker_says_is_believed_until_its_line_ends(make, capsys: pytest
 
     asyncio.run(hear())
     assert (worker.revision, worker.was_ready, worker.ready.is_set()) == (4, True, True)
-    assert sent == [Message("reload", snapshot=str(supervisor._data / "snapshot"), revision=4)]
+    assert sent == [offer]
+    assert supervisor._offered is None
     assert "worker 1: why" in capsys.readouterr().err
 
 

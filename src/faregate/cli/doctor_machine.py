@@ -67,7 +67,7 @@ class Machine:
         temporary = tempfile.gettempdir()
         return cls(
             python=sys.version_info[:3],
-            optimised="--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")),
+            optimised=_is_optimised(),
             debug_build=hasattr(sys, "gettotalrefcount"),
             libraries={name: _version(name) for name in LIBRARIES},
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
@@ -235,3 +235,11 @@ def _written_at(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _is_optimised() -> bool:
+    """Whether this Python was built with profiles. Distributions do it by other means than the configure
+    switch, and leave no trace of it: theirs is taken for good.
+    """
+    by_distribution = sys.base_prefix == "/usr"
+    return by_distribution or "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))

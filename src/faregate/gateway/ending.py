@@ -86,6 +86,8 @@ class Ending:
                     reason="stalled_reader" if self.client.write_paused else "idle_timeout",
                 )
             )
+        elif self.phase == SENDING and self._upstream_is_stuck():
+            self._failed_upstream(Refusal("upstream_timeout", reason="upstream_not_reading"))
         elif self.phase == WAITING or (self.phase == SENDING and now >= self._total_deadline):
             late = now >= self._total_deadline
             self._failed_upstream(
@@ -93,6 +95,10 @@ class Ending:
             )
         elif self.wants_body and self.phase in {DECIDING, SENDING}:
             self.abandon(Refusal("malformed_request", reason="body_timeout"))
+
+    def _upstream_is_stuck(self) -> bool:
+        """Whether the body waits for the upstream to read, and not for the caller to send."""
+        return self._upstream_connection is not None and self._upstream_connection.write_paused
 
     def client_lost(self) -> None:
         """The caller's connection is gone. What was sent goes on to its own verdict unless it was only a
@@ -104,8 +110,17 @@ class Ending:
         if self.phase < SENDING or self.wants_body or self.call.method in _READS:
             self._drop_upstream()
             self._finish(CLIENT_GONE)
-        elif self._upstream_connection is not None:
+            return
+        self.plane.orphans.add(self)  # type: ignore[arg-type]  # every Ending is an Exchange
+        if self._upstream_connection is not None:
             self._upstream_connection.resume_reading()
+
+    def stop(self) -> None:
+        """The process stops before the call could end: what was sent is unknown, what was not is not sent."""
+        if self.phase >= SENDING:
+            self._failed_upstream(Refusal("upstream_timeout", reason="gateway_stopped"))
+        else:
+            self.abandon(Refusal("overloaded", reason="gateway_stopped"))
 
     def abandon(self, refusal: Refusal) -> None:
         """Gives the call up because of the caller: the upstream's request is cut, never completed."""
@@ -210,6 +225,8 @@ class Ending:
         plane = self.plane
         self.phase = DONE
         plane.in_flight -= 1
+        if self.client.lost:
+            plane.orphans.discard(self)
         if self._task is not None:
             self._task.cancel()
             self._task = None

@@ -56,16 +56,24 @@ class Exchange(Answering):
             self._announce_unread(rest)
             self.refuse(Refusal("body_too_large", reason="content_length"))
             return rest
-        rest = self._start_body(fields, route, rest)
-        if self.phase == DONE:
-            return rest
+        self.body = body = self._new_body(fields, route)
         call = self.call
         for step in route.steps:
             verdict = step(call)
-            if verdict is not None:
+            if verdict is None:
+                continue
+            if isinstance(verdict, Refusal):
+                body.expect = body.expect and not rest
+                body.drop()
+                self.refuse(verdict)
+                return rest  # what is to be skipped of it was counted as not yet come
+            rest = self._take_rest(rest)
+            if self.phase != DONE:
                 self._not_passed(verdict, route, step)
-                return rest
-        self._go(route)
+            return rest
+        rest = self._take_rest(rest)
+        if self.phase != DONE:
+            self._go(route)
         return rest
 
     def _route(self, line: "Line", fields: "Fields", rest: bytes = b"") -> ReadyRoute | None:
@@ -141,10 +149,9 @@ class Exchange(Answering):
         """Whether the whole request has been handed to the upstream's transport."""
         return self.phase >= WAITING and not self.wants_body
 
-    def _start_body(self, fields: "Fields", route: ReadyRoute, rest: bytes) -> bytes:
-        """Takes the part of the body that came with the head; the rest streams in later."""
+    def _new_body(self, fields: "Fields", route: ReadyRoute) -> RequestBody:
         limits = self.runtime.limits
-        self.body = RequestBody(
+        body = RequestBody(
             fields,
             route.body_bytes,
             (limits.header_bytes, limits.headers),
@@ -152,11 +159,15 @@ class Exchange(Answering):
             now=self.now,
         )
         if self.minor == b"0":
-            self.body.expect = False  # RFC 9110 section 10.1.1
+            body.expect = False  # RFC 9110 section 10.1.1
+        return body
+
+    def _take_rest(self, rest: bytes) -> bytes:
+        """The part of the body that came with the head; the rest of it streams in later."""
         if rest:
             rest = self.request_data(rest, self.now)
-        if self.body.left:
-            self.client.arm(self.now + limits.body_timeout, self.now)
+        if self.wants_body:
+            self.client.arm(self.now + self.runtime.limits.body_timeout, self.now)
         return rest
 
     # deciding

@@ -2,15 +2,18 @@
 
 from faregate.gateway.plane import Plane
 from faregate.records.frames import Reading
+from faregate.stores.counters_locks import CountersStats
 
 
-def gauges(plane: Plane) -> list[Reading]:
+def gauges(plane: Plane, counters: CountersStats) -> list[Reading]:
     """The readings of this moment; labels come from configuration only."""
     now = plane.monotonic()
     readings = [
         Reading("faregate_calls_in_flight", (), plane.in_flight),
         Reading("faregate_connections", ("client",), len(plane.clients)),
         Reading("faregate_connections_refused_total", (), plane.clients_refused),
+        Reading("faregate_limit_overflows_total", (), counters.overflows),
+        Reading("faregate_limit_lock_timeouts_total", (), counters.timeouts),
     ]
     upstream_connections = 0
     for upstream in plane.runtime.upstreams.values():

@@ -81,13 +81,17 @@ class Lingering(asyncio.Protocol):
         slowly.
         """
         unsent = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        if unsent < self._unsent:
+        if unsent < self._unsent or not self._progress_at:
             self._progress_at = now
         self._unsent = unsent
         if not unsent or now - self._progress_at >= STALLED_READER_S:
             self.break_off()
         else:
             self.arm(now + LINGER_S, now)
+
+    def has_unsent(self) -> bool:
+        """Whether part of an answer still waits for the caller to take it."""
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
     def _close_gently(self, now: float) -> None:
         """Sends the end of the stream, then reads on for a moment so that the last answer is not lost to a

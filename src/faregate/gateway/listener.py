@@ -167,8 +167,10 @@ class ClientConnection(Lingering):
             self.transport.resume_reading()
 
     def forget(self) -> None:
-        """The limits have changed: fields are judged anew."""
+        """The configuration has changed: fields and the peer are judged anew."""
         self._fields = None
+        trusted = self.plane.runtime.trusted
+        self.trusted = bool(trusted) and is_trusted(self.peer_ip, trusted)
 
     def drain(self) -> None:
         """The worker is stopping: an idle connection ends now, a busy one with its answer."""

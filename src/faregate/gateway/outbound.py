@@ -131,9 +131,11 @@ def address_behind(forwarded_for: bytes | None, peer: str, trusted: Sequence[Net
     client = peer
     for entry in reversed((forwarded_for or b"").split(b",")):
         try:
-            address = ipaddress.ip_address(entry.strip().decode("ascii"))
+            address = ipaddress.ip_address(plain_address(entry.strip().decode("ascii")))
         except (ValueError, UnicodeDecodeError):
             break
+        if b"%" in entry:
+            break  # a scope is free text, and means nothing on another machine
         client = str(address)
         if not is_trusted(client, trusted):
             break

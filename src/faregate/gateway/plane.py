@@ -16,6 +16,7 @@ from faregate.snapshot.call import Call
 
 if TYPE_CHECKING:
     from faregate.gateway.assembly import Runtime
+    from faregate.gateway.exchange import Exchange
     from faregate.gateway.listener import ClientConnection
 
 _DESCRIPTORS_OWN: Final = 64
@@ -65,6 +66,7 @@ class Plane:
         self.clients: set[ClientConnection] = set()
         self.clients_max = clients_max()
         self.clients_refused = 0
+        self.orphans: set[Exchange] = set()  # sent calls whose callers are gone
         self.in_flight = 0
         self.draining = False
         self.wheel = Wheel(loop, monotonic, self._on_tick)
@@ -93,6 +95,16 @@ class Plane:
         self.draining = True
         for client in list(self.clients):
             client.drain()
+
+    def is_busy(self) -> bool:
+        """Whether a call is in progress, or an answer not yet wholly handed over."""
+        return self.in_flight > 0 or any(client.has_unsent() for client in self.clients)
+
+    def end_calls(self) -> None:
+        """Ends every call there is, each with its record: this process stops."""
+        exchanges = [client.exchange for client in self.clients if client.exchange is not None]
+        for exchange in [*exchanges, *self.orphans]:
+            exchange.stop()
 
     def break_off(self) -> None:
         """Ends what is left, visibly."""

@@ -15,18 +15,22 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-import msgspec
-
 from faregate.gateway import control
+from faregate.gateway.children import StartError, ending, listen_or_say, say, start_manager, start_worker
 from faregate.gateway.control import GRACE_S, Message, WorkerSettings
 from faregate.gateway.places import WorkerPlace
-from faregate.gateway.revisions import CompileError, compile_file, put_to_work, revision_on_disk
+from faregate.gateway.revisions import (
+    CompileError,
+    compile_file,
+    make_digest_key,
+    put_to_work,
+    revision_on_disk,
+)
 from faregate.policies.limits import capacity
 from faregate.snapshot import data as snapshots
 from faregate.stores.counters_head import CountersError
@@ -42,15 +46,6 @@ _STARTS_TRIED: Final = 2
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-
-class StartError(Exception):
-    """The gateway cannot start; the text is for the operator."""
-
-
-def say(text: str) -> None:
-    """One line to the operator."""
-    print(f"faregate: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the supervisor's voice
 
 
 class Supervisor:
@@ -70,6 +65,9 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._hopeless = asyncio.Event()
         self._fast = False
+        self._broken = False
+        self._offered: Message | None = None
+        self._numbered = 0  # the last revision number given out
         self._reload_wanted = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._via = f"1.1 faregate-{secrets.token_hex(4)}"
@@ -104,9 +102,11 @@ class Supervisor:
         self._take_data_folder()
         last = revision_on_disk(self._data / "snapshot")
         self._snapshot = put_to_work(compiled, self._data / "snapshot", last)
+        self._numbered = self._snapshot.revision
         self._listen(self._snapshot.gateway)
         count = self._snapshot.gateway.workers or len(os.sched_getaffinity(0))
         self._prepare_counters(snapshots.decode_counted(compiled))
+        make_digest_key(self._data / "digest.key")
         del compiled
         if self._manager_socket is not None:
             self._keep(self._keep_manager(count))
@@ -173,9 +173,9 @@ class Supervisor:
 
     def _listen(self, gateway: snapshots.Gateway) -> None:
         for listener in gateway.listen:
-            self._sockets.append(_listen_or_say(listener))
+            self._sockets.append(listen_or_say(listener))
         if gateway.manager is not None:
-            self._manager_socket = _listen_or_say(gateway.manager)
+            self._manager_socket = listen_or_say(gateway.manager)
 
     # configuration
 
@@ -201,18 +201,42 @@ class Supervisor:
         for key in ("listen", "manager", "workers"):
             if getattr(gateway, key) != getattr(before.gateway, key):
                 say(f"gateway.{key} has changed; that takes effect at the next start")
-        self._snapshot = current = put_to_work(compiled, self._data / "snapshot", before.revision)
+        offered = self._data / "snapshot.offered"
+        try:
+            current = put_to_work(compiled, offered, self._numbered)
+        except OSError as error:
+            say(f"cannot write {offered}: {error.strerror}; revision {before.revision} stays")
+            return
         del compiled
-        for worker in self._workers:
-            worker.send(Message("reload", snapshot=str(self._data / "snapshot"), revision=current.revision))
-        deadline = begun + START_S
-        while time.monotonic() < deadline and not self._stopping.is_set():
-            if all(worker.revision >= current.revision for worker in self._workers):
-                say(f"revision {current.revision} in all workers after {time.monotonic() - begun:.2f} s")
-                return
-            await asyncio.sleep(0.02)
-        if not self._stopping.is_set():
-            say(f"revision {current.revision} did not reach every worker")
+        self._numbered = current.revision
+        if await self._offer(Message("reload", snapshot=str(offered), revision=current.revision)):
+            with contextlib.suppress(OSError):
+                offered.replace(self._data / "snapshot")
+            self._snapshot = current
+            say(f"revision {current.revision} in all workers after {time.monotonic() - begun:.2f} s")
+        elif not self._stopping.is_set():
+            for worker in self._workers:
+                worker.send(
+                    Message("reload", snapshot=str(self._data / "snapshot"), revision=before.revision)
+                )
+            say(
+                f"revision {current.revision} was not taken by every worker; revision {before.revision} stays"
+            )
+
+    async def _offer(self, message: Message) -> bool:
+        """Whether every worker took the revision. Only then does it become what a new worker starts with."""
+        self._offered = message
+        try:
+            for worker in self._workers:
+                worker.send(message)
+            deadline = time.monotonic() + START_S
+            while time.monotonic() < deadline and not self._stopping.is_set() and self._offered is message:
+                if all(worker.revision == message.revision for worker in self._workers):
+                    return True
+                await asyncio.sleep(0.02)
+            return False
+        finally:
+            self._offered = None
 
     # processes
 
@@ -230,15 +254,14 @@ class Supervisor:
                 feed=str(self._runtime / "feed"),
             )
             worker.started_at = time.monotonic()
-            worker.process = process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "faregate.gateway.worker",
-                msgspec.json.encode(settings).decode(),
-                pass_fds=[*settings.listen, settings.control],
-                stdin=asyncio.subprocess.DEVNULL,
-            )
-            theirs.close()
+            try:
+                worker.process = process = await start_worker(settings)
+            except OSError as error:
+                ours.close()
+                await self._pause(f"cannot start worker {worker.index}: {error.strerror}")
+                continue
+            finally:
+                theirs.close()
             reader, worker.writer = await asyncio.open_connection(sock=ours)
             await self._hear(worker, reader)
             status = await process.wait()
@@ -253,15 +276,9 @@ class Supervisor:
             worker.quick_deaths = worker.quick_deaths + 1 if lived < _QUICK_DEATH_S else 0
             if worker.quick_deaths >= _STARTS_TRIED and not worker.was_ready:
                 self._hopeless.set()
-            pause = (
-                min(RESTART_PAUSE_MAX_S, 0.2 * (2**worker.quick_deaths - 1))
-                if worker.quick_deaths > 1
-                else 0.0
-            )
-            say(
-                f"worker {worker.index} ended ({_ending(status)}); starting another"
-                + (f" in {pause:.1f} s" if pause else "")
-            )
+            deaths = worker.quick_deaths
+            pause = min(RESTART_PAUSE_MAX_S, 0.2 * (2**deaths - 1)) if deaths > 1 else 0.0
+            say(f"worker {worker.index} ended ({ending(status)}); starting another in {pause:.1f} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
 
@@ -279,41 +296,36 @@ class Supervisor:
                 worker.revision = message.revision
                 worker.was_ready = True
                 worker.ready.set()
-                current = self._snapshot
-                if (
-                    current is not None and message.revision < current.revision
-                ):  # started before the last reload
-                    worker.send(
-                        Message("reload", snapshot=str(self._data / "snapshot"), revision=current.revision)
-                    )
+                offered = self._offered
+                if offered is not None and message.what == "ready":  # it started while the others were asked
+                    worker.send(offered)
             elif message.what == "failed":
                 say(f"worker {worker.index}: {message.reason}")
+                self._offered = None
 
     async def _keep_manager(self, workers: int) -> None:
         assert self._manager_socket is not None
         descriptor = self._manager_socket.fileno()
         while not self._stopping.is_set():
             started_at = time.monotonic()
-            self._manager = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "faregate.manager",
-                "--fd",
-                str(descriptor),
-                "--feed",
-                str(self._runtime / "feed"),
-                "--workers",
-                str(workers),
-                pass_fds=[descriptor],
-                stdin=asyncio.subprocess.DEVNULL,
-            )
+            try:
+                self._manager = await start_manager(descriptor, self._runtime / "feed", workers)
+            except OSError as error:
+                await self._pause(f"cannot start the manager: {error.strerror}")
+                continue
             status = await self._manager.wait()
             if self._stopping.is_set():
                 return
-            say(f"manager ended ({_ending(status)}); starting another")
+            say(f"manager ended ({ending(status)}); starting another")
             if time.monotonic() - started_at < _QUICK_DEATH_S:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), RESTART_PAUSE_MAX_S)
+
+    async def _pause(self, why: str) -> None:
+        """Says why, and waits before the next try."""
+        say(why)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), RESTART_PAUSE_MAX_S)
 
     def _keep(self, coroutine: "Coroutine[object, object, None]") -> None:
         task = asyncio.ensure_future(coroutine)
@@ -324,6 +336,7 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             say(f"supervisor: {task.exception()!r}; stopping")
+            self._broken = True
             self._stop(fast=True)
 
     # stopping
@@ -336,6 +349,8 @@ class Supervisor:
                 worker.send(Message("stop"))
 
     async def _stop_all(self) -> int:
+        if not self._fast:
+            say(f"stopping: no new connections; calls in progress have {self._grace:.0f} s")
         for sock in self._sockets:
             sock.close()
         for worker in self._workers:
@@ -352,7 +367,7 @@ class Supervisor:
                 wait.cancel()
             if late:
                 say("calls were still running when the grace time ended; they were cut")
-        return 0
+        return 1 if self._broken else 0
 
     async def _kill_all(self) -> None:
         processes = [worker.process for worker in self._workers] + [self._manager]
@@ -371,19 +386,6 @@ class Supervisor:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _listen_or_say(listener: snapshots.Listener) -> socket.socket:
-    try:
-        return control.listening_socket(listener.host, listener.port)
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {listener.host}:{listener.port}: {error.strerror or error}"
-        ) from error
-
-
-def _ending(status: int) -> str:
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 def run(config: Path) -> int:

@@ -205,7 +205,6 @@ class UpstreamConnection(asyncio.Protocol):
                 raise InvalidAnswer("head_too_large")
             head = parse_response(data[:end], self._headers_max)
             if head.status >= 200:
-                self._interim = 0
                 self._last = head
                 self._take_answer(exchange, head, data, end)
                 return
@@ -220,6 +219,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _take_answer(self, exchange: "Exchange", head: ResponseHead, data: bytes, end: int) -> None:
         """A final head; whole answers, the common case, in one go."""
+        if self._interim:
+            self._interim = 0
         if len(data) - end == head.content_length and not head.bodiless and exchange.call.method != b"HEAD":
             if (
                 head.keep_alive
@@ -253,7 +254,8 @@ class UpstreamConnection(asyncio.Protocol):
             length = 0 if bodiless else head.content_length
             if len(rest) > length:
                 exchange.call.reason = "surplus_after_answer"
-            self._release(exchange, reusable=head.keep_alive and len(rest) == length)
+            # Not lent again when no body was due: a late one would be read as the next caller's answer.
+            self._release(exchange, reusable=head.keep_alive and len(rest) == length and not bodiless)
             exchange.answer_whole(head, rest[:length])
             return
         self._head = head

@@ -6,8 +6,11 @@ closed is forgotten within that time. A deadline fires at most two ticks late.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol
+
+_log = logging.getLogger("faregate.gateway")
 
 TICK_S: Final = 0.05
 LOOK_AGAIN_S: Final = 2.0
@@ -71,7 +74,12 @@ class Wheel:
                     continue  # armed anew since
                 timed.wheel_at = NEVER  # also without a deadline: a later one must be watched again
                 if timed.deadline <= now:
-                    timed.on_deadline(now)
+                    try:
+                        timed.on_deadline(now)
+                    except Exception:  # noqa: BLE001 - the others of this turn must not lose theirs
+                        _log.exception(
+                            "a deadline's handler failed"
+                        )  # the others of this turn must not wait for it
                 if timed.wheel_at == NEVER and timed.deadline != NEVER:
                     self.watch(timed, now)
 

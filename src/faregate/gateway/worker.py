@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import resource
 import signal
 import socket
@@ -54,14 +53,16 @@ class WorkerProcess:
         data = Path(snapshot.gateway.data)
         self._counters = Counters.open(data / "counters.bin", settings.index, settings.workers)
         self._keysets = KeySets(fetcher_for, SystemClock(), data / "jwks")
-        self._recorder = Recorder(LogWriter(data / "access.jsonl"))
+        self._recorder = Recorder(
+            LogWriter(data / "access.jsonl"), digest_key=(data / "digest.key").read_bytes()
+        )
         runtime = assemble(snapshot, self._counters, self._keysets, loop)
         self._plane = Plane(loop, runtime, self._recorder, settings.via.encode())
         self._feed = MetricsFeed(
             settings.feed,
             settings.index,
             self._recorder,
-            readings=lambda: gauges(self._plane),
+            readings=lambda: gauges(self._plane, self._counters.stats),
             state=self._state,
         )
         self._servers: list[asyncio.Server] = []
@@ -80,7 +81,8 @@ class WorkerProcess:
         self._plane.wheel.start()
         await self._check_health()
         for descriptor in self._settings.listen:
-            sock = socket.socket(fileno=os.dup(descriptor))
+            # The inherited descriptor itself: a copy left open would go on taking connections while we drain.
+            sock = socket.socket(fileno=descriptor)
             self._servers.append(
                 await self._loop.create_server(lambda: ClientConnection(self._plane), sock=sock, backlog=4096)
             )
@@ -108,7 +110,7 @@ class WorkerProcess:
             if message.what == "reload":
                 await self._reload(message)
             elif message.what == "drain":
-                await self._drain(message.grace)
+                self._drain_soon(message.grace)  # a stop may follow, and must be heard
             elif message.what == "stop":
                 self._finished.set()
 
@@ -117,6 +119,8 @@ class WorkerProcess:
         before = self._plane.runtime
         try:
             snapshot = _read(message.snapshot)
+            if snapshot.revision == before.revision:
+                return
             runtime = assemble(snapshot, self._counters, self._keysets, self._loop, before)
         except Exception as error:  # noqa: BLE001 - a revision that cannot run must not end the one that does
             _log.exception("revision %d cannot be put to work", message.revision)
@@ -149,8 +153,8 @@ class WorkerProcess:
         for checker in self._checks:
             checker.start()
 
-    def _drain_soon(self) -> None:
-        self._draining = self._loop.create_task(self._drain(GRACE_S))
+    def _drain_soon(self, grace: float = GRACE_S) -> None:
+        self._draining = self._loop.create_task(self._drain(grace))
 
     async def _drain(self, grace: float) -> None:
         """No new connection, no further call on an old one; those in progress have ``grace`` seconds."""
@@ -162,15 +166,17 @@ class WorkerProcess:
         for server in self._servers:
             server.close()
         deadline = time.monotonic() + grace
-        while self._plane.in_flight and time.monotonic() < deadline:  # noqa: ASYNC110 - a counter, not an event
+        while self._plane.is_busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - counters, not an event
             await asyncio.sleep(DRAIN_LOOK_S)
         self._finished.set()
 
     async def _close(self) -> None:
         for server in self._servers:
             server.close()
+        self._plane.end_calls()
+        await asyncio.sleep(0)  # what was written goes out
         self._plane.break_off()
-        await asyncio.sleep(0)  # lets connection_lost run, so that broken calls are recorded
+        await asyncio.sleep(0)  # lets connection_lost run
         for checker in self._checks:
             await checker.close()
         self._plane.wheel.stop()

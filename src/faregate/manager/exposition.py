@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from faregate.manager.totals import Distribution, Totals
-from faregate.records.families import FAMILIES, Family, Kind
+from faregate.records.families import FAMILIES, Across, Family, Kind
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -24,6 +24,8 @@ def _family(family: Family, totals: Totals) -> Iterator[str]:
         lines = [
             f"{family.name}{_braced(sample.labels)} {sample.value!r}\n" for sample in totals.samples(family)
         ]
+    if not lines and family.kind is Kind.COUNTER and not family.labels and family.across is not Across.EACH:
+        lines = [f"{family.name} 0\n"]  # growth from nothing must be seen as growth
     if lines:
         yield f"# HELP {family.name} {family.help.translate(_HELP_ESCAPES)}\n"
         yield f"# TYPE {family.name} {family.kind.value}\n"

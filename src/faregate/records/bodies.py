@@ -195,7 +195,7 @@ def _shown(captured: CapturedBody) -> str:
 
 
 def _withheld(captured: CapturedBody, reason: str, digest_key: bytes | None) -> str:
-    body = captured.body
+    body = captured.body[:BODY_BYTES_MAX]
     name = "sha256" if digest_key is None else "hmac_sha256"
     digest = hashlib.sha256(body).hexdigest() if digest_key is None else keyed_digest(digest_key, body)
     captured_bytes = f',"captured":{len(body)}' if len(body) < captured.bytes_total else ""

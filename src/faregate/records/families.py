@@ -71,6 +71,8 @@ _ROWS: Final = (
     Family("faregate_calls_in_flight", _G, (), "Calls in progress."),
     Family("faregate_connections", _G, ("side",), "Open connections, by client and upstream."),
     Family("faregate_connections_refused_total", _C, (), "Callers beyond the cap.", across=Across.EACH),
+    Family("faregate_limit_overflows_total", _C, (), "Uses of a shared counter slot.", across=Across.EACH),
+    Family("faregate_limit_lock_timeouts_total", _C, (), "Calls refused for a lock.", across=Across.EACH),
     Family("faregate_target_up", _G, ("upstream", "target"), "Share of workers that would use it.",
            across=Across.MEAN),
     Family("faregate_target_in_flight", _G, ("upstream", "target"), "Calls in progress at the target."),
