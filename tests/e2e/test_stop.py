@@ -49,13 +49,12 @@ def start(tmp_path: Path, upstream: RecordingUpstream) -> Iterator[Callable[...,
 
 
 def refuses(address: tuple[str, int]) -> bool:
-    """Whether a connection is refused, or ended without an answer."""
+    """Whether nobody listens any more: a connection that is taken and never served is worse than one refused."""
     try:
-        with socket.create_connection(address, 1) as sock:
-            sock.sendall(GET)
-            return sock.recv(1) == b""
-    except OSError:
+        socket.create_connection(address, 1).close()
+    except ConnectionRefusedError:
         return True
+    return False
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -123,7 +123,8 @@ class WorkerProcess:
                 return
             runtime = assemble(snapshot, self._counters, self._keysets, self._loop, before)
         except Exception as error:  # noqa: BLE001 - a revision that cannot run must not end the one that does
-            _log.exception("revision %d cannot be put to work", message.revision)
+            if not isinstance(error, (OSError, ValueError)):  # else the reason says it all
+                _log.exception("revision %d cannot be put to work", message.revision)
             self._say(
                 Message(
                     "failed",
