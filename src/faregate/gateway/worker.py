@@ -108,7 +108,11 @@ class WorkerProcess:
                 return
             message = control.decode(line)
             if message.what == "reload":
-                await self._reload(message)
+                try:
+                    await self._reload(message)
+                except Exception as error:  # noqa: BLE001 - after the swap; the line must stay heard
+                    _log.exception("revision %d is only partly at work", message.revision)
+                    self._say(Message("failed", revision=message.revision, reason=type(error).__name__))
             elif message.what == "drain":
                 self._drain_soon(message.grace)  # a stop may follow, and must be heard
             elif message.what == "stop":

@@ -1,0 +1,134 @@
+"""What a review found that would have broken in production, one test each; longer ones are in tests/e2e/test_hard_ends.py."""
+
+import asyncio
+import ipaddress
+import sys
+from pathlib import Path
+
+import pytest
+
+from faregate.gateway import supervisor as module
+from faregate.gateway.children import say
+from faregate.gateway.outbound import address_behind
+from faregate.gateway.supervisor import Supervisor
+from faregate.gateway.wheel import NEVER, TICK_S, Wheel
+from faregate.snapshot.data import FORMAT, Gateway, Listener, Outline
+from tests.gateway.fakes import OK, Time, World
+
+GET = b"GET /v1/payments/p1 HTTP/1.1\r\nHost: a\r\n\r\n"
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+
+
+def test_interim_answers_are_counted_anew_for_each_call() -> None:
+    """The final head is the same each time, so that it is taken from memory."""
+    with World() as world:
+        client = world.client()
+        client.deliver(GET)
+        server = world.pool.connect()
+        for _ in range(30):
+            server.deliver(EARLY)
+            server.deliver(OK)
+            client.deliver(GET)
+            world.run()
+        assert {call.outcome for call in world.calls} == {"answered"}
+        assert len(world.calls) == 30
+
+
+def test_an_upstream_that_stops_reading_is_told_as_its_own_fault() -> None:
+    with World() as world:
+        client = world.client()
+        client.deliver(b"POST /v1/payments HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na")
+        server = world.pool.connect()
+        server.stick()
+        world.pass_time(61.0, step=0.5)
+        call = world.calls[0]
+        assert (call.status, call.outcome, call.reason) == (504, "unknown", "upstream_not_reading")
+
+
+def test_one_handler_that_fails_leaves_the_others_their_deadlines(caplog: pytest.LogCaptureFixture) -> None:
+    class Alarm:
+        def __init__(self, *, breaks: bool) -> None:
+            self.deadline, self.wheel_at, self.breaks, self.fired = NEVER, NEVER, breaks, 0
+
+        def on_deadline(self, now: float) -> None:
+            self.deadline, self.fired = NEVER, self.fired + 1
+            if self.breaks:
+                raise RuntimeError(str(now))
+
+    loop, time = asyncio.new_event_loop(), Time()
+    wheel = Wheel(loop, time, lambda now: None)
+    alarms = [Alarm(breaks=True), Alarm(breaks=False)]
+    for alarm in alarms:
+        alarm.deadline = time.now + TICK_S
+        wheel.watch(alarm, time.now)
+    for _ in range(4):
+        time.now += TICK_S
+        wheel.turn(time.now)
+    loop.close()
+    assert [alarm.fired for alarm in alarms] == [1, 1]
+    assert "handler failed" in caplog.text
+
+
+def test_a_reload_judges_the_peer_of_a_kept_connection_anew() -> None:
+    with World(trusted=("203.0.113.0/24",)) as world:
+        client = world.client()
+        request = GET.replace(b"Host: a", b"Host: a\r\nX-Forwarded-For: 198.51.100.7")
+        world.exchange_bytes(request, client=client)
+        world.runtime.trusted = ()
+        for connection in world.plane.clients:
+            connection.forget()
+        world.exchange_bytes(request, client=client)
+        assert [call.client_ip for call in world.calls] == ["198.51.100.7", "203.0.113.9"]
+
+
+@pytest.mark.parametrize("scope", [b'x"}oops', b"1", b"%"])
+def test_a_scope_in_x_forwarded_for_is_not_believed(scope: bytes) -> None:
+    trusted = (ipaddress.ip_network("10.0.0.0/8"),)
+    assert address_behind(b"fe80::1%" + scope, "10.0.0.1", trusted) == "10.0.0.1"
+
+
+def test_an_answer_that_waits_for_its_reader_keeps_a_drain_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    with World() as world:
+        client = world.client()
+        client.deliver(GET)
+        server = world.pool.connect()
+        assert world.plane.is_busy()
+        server.deliver(OK)
+        assert not world.plane.is_busy()
+        monkeypatch.setattr(client, "get_write_buffer_size", lambda: 5)
+        assert (world.plane.in_flight, world.plane.is_busy()) == (0, True)
+
+
+def test_a_reader_of_stderr_that_is_gone_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    say("nobody hears this")
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_former_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Outline(FORMAT, 7, Gateway((Listener("127.0.0.1", 0),), None, 1, str(tmp_path)), 0)
+
+    async def compiled(config: Path, out: Path) -> bytes:
+        return b"compiled"
+
+    def full(*_: object) -> Outline:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "compile_file", compiled)
+    monkeypatch.setattr(module, "put_to_work", full)
+    monkeypatch.setattr(module.snapshots, "decode_outline", lambda data: before)
+    supervisor = Supervisor(tmp_path / "faregate.yaml")
+    supervisor._data, supervisor._snapshot = tmp_path, before
+    asyncio.run(supervisor._reload())
+    assert supervisor._snapshot is before
+    assert not supervisor._stopping.is_set()
+    assert "No space left on device; revision 7 stays" in capsys.readouterr().err
+    supervisor._runtime.rmdir()
