@@ -78,7 +78,9 @@ def world(**limits: int) -> World:
 def without_ids(head: bytes) -> bytes:
     head = re.sub(rb"X-Request-Id: [0-9a-f]{32}\r\n", b"", head)
     head = re.sub(rb"(traceparent: 00-0af7651916cd43dd8448eb211c80319c-)[0-9a-f]{16}", rb"\1", head)
-    return re.sub(rb"traceparent: 00-(?!0af7651916cd43dd8448eb211c80319c)[0-9a-f]{32}-[0-9a-f]{16}-01\r\n", b"", head)
+    return re.sub(
+        rb"traceparent: 00-(?!0af7651916cd43dd8448eb211c80319c)[0-9a-f]{32}-[0-9a-f]{16}-01\r\n", b"", head
+    )
 
 
 def sent_alone(request: bytes, peer: str, **limits: int) -> tuple[bytes, bytes]:
