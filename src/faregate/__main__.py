@@ -14,7 +14,7 @@ def main() -> None:
     if arguments[:1] == ["--version"]:
         from faregate import VERSION  # noqa: PLC0415
 
-        print(f"faregate {VERSION}")  # noqa: T201
+        print(f'{{"faregate": "{VERSION}"}}' if "--json" in arguments else f"faregate {VERSION}")  # noqa: T201
         return
     from faregate.cli.app import main as run  # noqa: PLC0415
 

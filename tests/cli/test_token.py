@@ -135,7 +135,8 @@ def test_json_has_the_token_and_what_is_in_it(tmp_path: Path, capsys: pytest.Cap
     )
     told = json.loads(out)
     assert status == 0
-    assert set(told) == {"token", "algorithm", "kid", "claims"}
+    assert set(told) == {"token", "algorithm", "kid", "claims", "hints"}
+    assert told["hints"] == []
     assert told["claims"]["exp"] - told["claims"]["iat"] == 600
     assert told["claims"]["client_id"] == told["claims"]["sub"] == "acme-server"
     assert desk.accepts(told["token"]).permissions == {"payments:read"}
@@ -185,3 +186,18 @@ def test_a_subject_that_nobody_owns_is_hinted_at(tmp_path: Path, capsys: pytest.
     assert status == 0
     assert out
     assert "no consumer owns 'ghost'" in err
+
+
+def test_hints_are_a_list_in_json_and_nothing_else_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(tmp_path, capsys)
+    other = ("--new-key", str(tmp_path / "other"))
+    status, out, err = desk.token("--issuer", "acme-id", "--subject", "ghost", *other, "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert [hint.partition(":")[0] for hint in told["hints"]] == [
+        "the key is not in the key set of acme-id",
+        "no consumer owns 'ghost'",
+    ]
+    assert told["key"].endswith("private.pem")

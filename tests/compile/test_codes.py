@@ -1,5 +1,6 @@
 """Every code of the diagnostics table: a configuration that earns it, and where it is shown."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +86,11 @@ CASES: Final[list[tuple[str, str | dict[str, str], int, int]]] = [
     ("trusts_everyone", "gateway: {trusted_proxies: ['::/0']}\n", 1, 29),
     ("no_limits", "plans:\n  a: {quota: 5/month}\n", 2, 3),
     ("no_limits", UPSTREAM + API + "consumers: {a: {}}\n", 3, 3),
+    ("sample_credential", f"consumers: {{a: {{credentials: [api_key: {{id: k, sha256: '{sha256(b'test').hexdigest()}'}}]}}}}\n", 1, 56),
+    ("sample_credential", ISSUER + "    secret: a-string-secret-at-least-256-bits-long\n    algorithms: [HS256]\n", 5, 13),
+    ("credential_expired", f"consumers: {{a: {{credentials: [api_key: {{id: k, sha256: '{DIGEST}', expires: 2020-01-31}}]}}}}\n", 1, 133),
+    ("ungranted_permission", UPSTREAM + API + "        require: payments:read\n", 9, 18),
+    ("private_key", {"faregate.yaml": ISSUER + "    jwks: k.pem\n    algorithms: [ES256]\n", "k.pem": "-----BEGIN PRIVATE KEY-----\n"}, 5, 11),
 ]  # fmt: skip
 
 
@@ -96,7 +102,7 @@ def test_the_one_thing_wrong_is_reported_at_its_place(
 
 
 def test_every_code_has_a_case() -> None:
-    elsewhere = {"file_unreadable"}
+    elsewhere = {"file_unreadable", "credential_expires"}
     assert {code for code, *_ in CASES} | elsewhere == set(CODES)
 
 

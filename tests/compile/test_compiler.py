@@ -59,9 +59,9 @@ def test_the_example_of_the_contract_compiles_to_its_snapshot() -> None:
                  Rate("quota.standard", "quota", 1_000_000, 0), 50),
         ),
         consumers=(
-            Consumer("acme", "standard", ("payments:read", "payments:write"),
+            Consumer("acme", "standard", ("payments:read", "payments:write", "refunds:write"),
                      (JwtCredential("acme-id", "acme-server"),
-                      ApiKeyCredential("key_7Q2", bytes.fromhex("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"), 1_801_353_600)),
+                      ApiKeyCredential("key_7Q2", bytes.fromhex("ca8e7b3accb5975058f1cb54c9c3ab0f433c67f1723dafae9e6d1b297d93295f"), 2_085_350_400)),
                      ("127.0.0.0/8", "203.0.113.0/24")),
         ),
         versions=(Version("v1", "/v1", "deprecated", 1_790_812_800, 1_814_313_600, "/v2"), Version("v2", "/v2")),

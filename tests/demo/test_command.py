@@ -7,6 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from faregate.cli import demo
+from faregate.cli.app import main
 
 app = typer.Typer()
 app.command()(demo.command)
@@ -61,22 +62,23 @@ def test_a_duration_out_of_range_is_a_usage_error(ran, duration):
 
 
 @pytest.mark.parametrize("missing", ["flask", "gunicorn"])
-def test_a_missing_extra_is_one_line_that_says_how_to_install_it(ran, monkeypatch, missing):
+def test_a_missing_extra_is_one_line_that_says_how_to_install_it(ran, monkeypatch, capsys, missing):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         demo.importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name)
     )
-    result = invoke()
-    assert (result.exit_code, ran) == (1, [])
-    assert result.stderr == f"faregate demo: the demo needs {missing}: pip install 'faregate[demo]'\n"
+    assert (main(["demo"]), ran) == (1, [])
+    assert (
+        capsys.readouterr().err == f"faregate demo: the demo needs {missing}: pip install 'faregate[demo]'\n"
+    )
 
 
-def test_what_stops_the_demo_is_said_without_a_traceback(monkeypatch):
+def test_what_stops_the_demo_is_said_without_a_traceback(monkeypatch, capsys):
     from faregate.demo import run
 
     async def fail(_options, _view):
         raise run.DemoError("port 80 is taken")
 
     monkeypatch.setattr(run, "run_demo", fail)
-    result = invoke()
-    assert (result.exit_code, result.stderr) == (1, "faregate demo: port 80 is taken\n")
+    assert main(["demo"]) == 1
+    assert capsys.readouterr().err == "faregate demo: port 80 is taken\n"

@@ -116,9 +116,9 @@ def test_a_taken_port_is_one_clear_line():
         port = str(listener.getsockname()[1])
         with demo("--port", port) as (process, _lines):
             assert process.wait(10) == 1
-            assert process.stderr.read().splitlines() == [
-                f"faregate demo: port {port} is taken; choose another with --port, or leave --port out"
-            ]
+            error = json.loads(process.stderr.read())["error"]
+            expected = f"port {port} is taken; choose another with --port, or leave --port out"
+            assert (error["status"], error["message"]) == (1, expected)
 
 
 def test_a_reader_that_goes_away_ends_the_demo():

@@ -12,7 +12,7 @@ from faregate.cli.app import COMMANDS
 from faregate.cli.check import command as check_command
 from faregate.compile import compile_config
 from faregate.demo.folder import Ports, configuration
-from faregate.gateway import revisions, supervisor, worker
+from faregate.gateway import revisions, supervisor, voice, worker
 from faregate.gateway.control import GRACE_S
 from faregate.gateway.http1.answers import refusal_answer
 from faregate.kernel.problems import Refusal
@@ -169,7 +169,7 @@ def test_the_systemd_unit_runs_commands_that_exist_and_waits_long_enough() -> No
 
 
 def test_what_the_supervisor_is_shown_to_say_it_says() -> None:
-    source, page = Path(supervisor.__file__).read_text(), RUNNING.read_text()
+    source, page = Path(voice.__file__).read_text(), RUNNING.read_text()
     for words in (
         "listening on ",
         "in all workers after ",
@@ -179,7 +179,7 @@ def test_what_the_supervisor_is_shown_to_say_it_says() -> None:
         assert words in source
         assert words in page
     assert "the configuration has errors" in Path(revisions.__file__).read_text()
-    assert "; revision {before.revision} stays" in source
+    assert "; revision {revision} stays" in source
     assert "the configuration has errors; revision " in page
 
 

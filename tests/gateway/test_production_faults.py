@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from faregate.gateway import supervisor as module
-from faregate.gateway.children import say
 from faregate.gateway.outbound import address_behind
 from faregate.gateway.supervisor import Supervisor
+from faregate.gateway.voice import say
 from faregate.gateway.wheel import NEVER, TICK_S, Wheel
 from faregate.snapshot.data import FORMAT, Gateway, Listener, Outline
 from tests.gateway.fakes import OK, Time, World

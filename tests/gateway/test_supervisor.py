@@ -12,6 +12,7 @@ from faregate.gateway.children import StartError
 from faregate.gateway.control import Message, decode, encode
 from faregate.gateway.places import WorkerPlace
 from faregate.gateway.supervisor import Supervisor
+from faregate.gateway.voice import ending
 from faregate.snapshot.data import FORMAT, Gateway, Listener, Outline
 
 
@@ -63,7 +64,7 @@ def test_a_taken_address_is_said_in_one_line() -> None:
     ("status", "text"), [(0, "status 0"), (3, "status 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")]
 )
 def test_endings_in_words(status: int, text: str) -> None:
-    assert children.ending(status) == text
+    assert ending(status) == text
 
 
 def test_a_worker_hears_what_is_sent_and_a_gone_one_costs_nothing() -> None:

@@ -74,11 +74,12 @@ def test_head_is_get_without_a_body(manager: Manager, path: str) -> None:
         ("GET", "/Healthz", 404, "no_route"),
         ("POST", "/metrics", 405, "method_not_allowed"),
         ("OPTIONS", "/metrics", 405, "method_not_allowed"),
+        ("TRACE", "/metrics", 405, "method_not_allowed"),
         ("DELETE", "/healthz", 405, "method_not_allowed"),
     ],
 )
 def test_anything_else_is_a_problem(manager: Manager, method: str, path: str, status: int, code: str) -> None:
-    response, body = manager.ask(method, path, {"X-Request-Id": "mine-1", "Origin": "https://evil.example"})
+    response, body = manager.ask(method, path, {"X-Request-Id": "mine-1", "Origin": "http://localhost:3000"})
     assert response.status == status
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -87,6 +88,41 @@ def test_anything_else_is_a_problem(manager: Manager, method: str, path: str, st
     problem = json.loads(body)
     assert (problem["code"], problem["status"], problem["request_id"]) == (code, status, "mine-1")
     assert (response.headers["Allow"] == "GET, HEAD") if status == 405 else ("Allow" not in response.headers)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nowhere"])
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        (b"Host: rebound.evil.example\r\n", 421, "misdirected_request"),
+        (b"Host: 10.0.0.7\r\n", 421, "misdirected_request"),
+        (b"Host: 127.0.0.1\r\nHost: 127.0.0.1\r\n", 400, "malformed_request"),
+        (b"", 400, "malformed_request"),
+        (b"Host: localhost\r\nOrigin: https://evil.example\r\n", 403, "origin_denied"),
+        (b"Host: localhost\r\nOrigin: null\r\n", 403, "origin_denied"),
+    ],
+)
+def test_a_page_that_took_our_address_for_its_name_learns_nothing(
+    manager: Manager, path: str, headers: bytes, status: int, code: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", manager.port), timeout=10) as connection:
+        connection.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\n" + headers + b"\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        problem = json.loads(response.read())
+        assert (response.status, problem["code"]) == (status, code)
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert not [name for name in response.headers if name.lower().startswith("access-control")]
+        assert connection.recv(1) == b""
+
+
+def test_a_probe_that_speaks_http_1_0_needs_no_host(manager: Manager) -> None:
+    with socket.create_connection(("127.0.0.1", manager.port), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert (response.status, response.read()) == (200, b'{"status":"ok"}')
 
 
 def test_readiness_follows_the_workers_and_metrics_have_their_counts(manager: Manager) -> None:

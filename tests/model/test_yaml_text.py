@@ -70,7 +70,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     [
         ("a: 1\nb: 2\na: 3\n", "duplicate_key", 3, 1),
         ("{a: 1, b: {c: 1, c: 2}}", "duplicate_key", 1, 18),
-        ("a: [1\nb: 2\n", "bad_yaml", 2, 2),
+        ("a: [1\nb: 2\n", "bad_yaml", 1, 4),
         ("a: 1\n\tb: 2\n", "bad_yaml", 2, 1),
         ("a: 1\n--- \nb: 2\n", "bad_yaml", 2, 1),
         ("a: !!python/object:os.system {}\n", "bad_yaml", 1, 4),

@@ -2,11 +2,11 @@
 
 A command's module is imported only when that command is called, so that ``--help`` and quick commands never
 pay for slow ones. typer reads a command's options from its function; for the overview of all commands the
-table's one-line help is enough. A command whose module does not exist is not offered.
+table's one-line help is enough. A command whose module does not exist is not offered. That options may stand
+in the environment, and how a failure is shown, is settled here for all commands.
 """
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -14,8 +14,11 @@ from importlib.util import find_spec
 from typing import Annotated, Final
 
 import typer
+from typer.core import TyperArgument, TyperGroup, TyperOption
+from typer.main import get_command
 
 from faregate import VERSION
+from faregate.cli.errors import CommandError, show_json, show_text, wants_json
 
 COMMANDS: Final[dict[str, str]] = {
     "run": "Run the gateway on this machine.",
@@ -35,20 +38,51 @@ def available_commands() -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit status; 2 for wrong usage."""
-    names = available_commands()
     chosen = arguments[0] if arguments else ""
+    as_json = wants_json(arguments)
+    try:
+        # without --json typer words wrong usage itself and ends with SystemExit
+        status = _command(chosen).main(
+            list(arguments) or ["--help"], prog_name="faregate", standalone_mode=not as_json
+        )
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except typer.TyperException as error:
+        if as_json:
+            show_json(error, chosen)
+        else:
+            show_text(error)
+        return error.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def _command(chosen: str) -> TyperGroup:
+    """The command line with ``chosen`` in it. Raises CommandError when there is no such command."""
+    names = available_commands()
     if chosen and not chosen.startswith("-") and chosen not in names:
         near = get_close_matches(chosen, names, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
-        print(f"faregate: no command is named `{chosen}`; {hint}", file=sys.stderr)
-        return 2
+        raise CommandError(f"no command is named `{chosen}`; {hint}", 2)
     completing = "_FAREGATE_COMPLETE" in os.environ
-    app = _app([name for name in names if completing or name == chosen], names)
-    try:
-        app(list(arguments) or ["--help"], prog_name="faregate")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    wanted = [name for name in names if completing or name == chosen]
+    group = get_command(_app(wanted, names))
+    assert isinstance(group, TyperGroup)
+    for name in wanted:
+        for parameter in group.commands[name].params:
+            if isinstance(parameter, TyperOption | TyperArgument):
+                _read_environment(parameter)
+    return group
+
+
+def _read_environment(parameter: TyperOption | TyperArgument) -> None:
+    """Lets an option, or the file, be given as ``FAREGATE_<NAME>``; what the command line says wins."""
+    parameter.envvar = environment_name(max(parameter.opts, key=len).lstrip("-"))
+    parameter.show_envvar = True
+
+
+def environment_name(option: str) -> str:
+    """``FAREGATE_NEW_KEY`` for ``new-key``, the long name of an option."""
+    return f"FAREGATE_{option.upper().replace('-', '_')}"
 
 
 def _app(wanted: list[str], names: list[str]) -> typer.Typer:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from faregate.cli.errors import CommandError
 from faregate.kernel.units import parse_duration_ms
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option, given by name
     duration_s = _duration_s(duration)
     missing = [name for name in ("flask", "gunicorn") if importlib.util.find_spec(name) is None]
     if missing:
-        _fail(f"the demo needs {' and '.join(missing)}: pip install 'faregate[demo]'")
+        raise _failure(f"the demo needs {' and '.join(missing)}: pip install 'faregate[demo]'")
 
     from faregate.demo.folder import FolderError
     from faregate.demo.run import DemoError, Options, run_demo
@@ -50,7 +51,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option, given by name
     try:
         asyncio.run(run_demo(options, _view(plain=plain, json=json)))
     except (DemoError, FolderError) as error:
-        _fail(str(error))
+        raise _failure(str(error)) from None
     except BrokenPipeError:
         # The reader went away (`faregate demo | head`); everything is stopped. Keep Python from a last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -79,6 +80,5 @@ def _view(*, plain: bool, json: bool) -> "View":
     return LiveView(console)
 
 
-def _fail(message: str) -> None:
-    print(f"faregate demo: {message}", file=sys.stderr)
-    raise typer.Exit(1)
+def _failure(message: str) -> CommandError:
+    return CommandError(message, said_by="faregate demo")

@@ -197,10 +197,6 @@ def _room(snapshot: Snapshot, folder: Path) -> Finding:
 
 
 def counters_bytes_max(snapshot: Snapshot) -> int:
-    """An upper bound of the file of counters: the smallest one, and two slots and a tenth a counter."""
+    """An upper bound of the file of counters: the smallest one, and a slot and two thirds a counter."""
     consumers, addresses = capacity(snapshot)
-    return (
-        PAGE_BYTES
-        + 2 * PARTITIONS_MIN * PARTITION_BYTES
-        + (consumers + addresses) * 2 * SLOT_BYTES * 11 // 10
-    )
+    return PAGE_BYTES + 2 * PARTITIONS_MIN * PARTITION_BYTES + (consumers + addresses) * SLOT_BYTES * 5 // 3

@@ -8,6 +8,7 @@ import typer
 
 def command(
     file: Annotated[Path, typer.Argument(help="The configuration file.")] = Path("faregate.yaml"),
+    json: Annotated[bool, typer.Option("--json", help="Say what happens as JSON, an object a line.")] = False,
 ) -> None:
     """Run the gateway on this machine: supervisor, workers, manager.
 
@@ -16,4 +17,4 @@ def command(
     """
     from faregate.gateway.supervisor import run
 
-    raise typer.Exit(run(file))
+    raise typer.Exit(run(file, events=json))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from faregate.cli.errors import CommandError
 from faregate.kernel.units import parse_duration_ms
 
 if TYPE_CHECKING:
@@ -54,14 +55,17 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option, given by name
         snapshot = _snapshot(config)
         entry = _find_issuer(snapshot, issuer)
         subject = subject or _only_subject(snapshot, entry)
-        chosen, signing_key, kid = _choose_key(entry, key if made is None else made[0], algorithm)
+        path = key if made is None else made[0]
+        chosen, signing_key, kid, in_set = _choose_key(entry, path, algorithm)
         claims = _claims(entry, subject, scope, lifetime_s)
         from faregate.cli.signing import encode_token
 
         text = encode_token(claims, chosen, signing_key, kid)
-        told |= {"token": text, "algorithm": chosen, "kid": kid or None, "claims": claims}
-        _hint_unknown(snapshot, entry, subject)
+        hints = _hints(snapshot, entry, subject, in_set=in_set)
+        told |= {"token": text, "algorithm": chosen, "kid": kid or None, "claims": claims, "hints": hints}
         if not json:
+            for hint in hints:
+                print(f"faregate: {hint}", file=sys.stderr)
             print(text)
     if json:
         print(json_text.dumps(told))
@@ -97,8 +101,11 @@ def _snapshot(config: Path) -> "Snapshot":
     loaded = load(config, os.environ)
     snapshot, diagnostics = compile_config(loaded, 0)
     if snapshot is None:
-        print(as_text(diagnostics, loaded.tree.sources), end="", file=sys.stderr)
-        _fail(f"{config} has errors")
+        raise CommandError(
+            f"{config} has errors",
+            before=as_text(diagnostics, loaded.tree.sources),
+            facts={"diagnostics": [diagnostic.as_json() for diagnostic in diagnostics]},
+        )
     return snapshot
 
 
@@ -107,7 +114,7 @@ def _find_issuer(snapshot: "Snapshot", name: str) -> "Issuer":
         if issuer.name == name:
             return issuer
     names = ", ".join(issuer.name for issuer in snapshot.issuers)
-    raise _failure(f"no issuer is named `{name}`; there are: {names or 'none'}")
+    raise CommandError(f"no issuer is named `{name}`; there are: {names or 'none'}")
 
 
 def _subjects(snapshot: "Snapshot", issuer: "Issuer") -> list[str]:
@@ -129,13 +136,20 @@ def _only_subject(snapshot: "Snapshot", issuer: "Issuer") -> str:
     return subjects[0]
 
 
-def _hint_unknown(snapshot: "Snapshot", issuer: "Issuer", subject: str) -> None:
+def _hints(snapshot: "Snapshot", issuer: "Issuer", subject: str, *, in_set: bool) -> list[str]:
+    """Why the gateway would refuse the token, if it would."""
+    hints = []
+    if not in_set:
+        hints.append(f"the key is not in the key set of {issuer.name}: the gateway will refuse this token")
     if subject not in _subjects(snapshot, issuer):
-        print(f"faregate: no consumer owns {subject!r}: the gateway will refuse this token", file=sys.stderr)
+        hints.append(f"no consumer owns {subject!r}: the gateway will refuse this token")
+    return hints
 
 
-def _choose_key(issuer: "Issuer", path: Path | None, algorithm: str) -> "tuple[str, PrivateKey | bytes, str]":
-    """Algorithm, key and kid to sign with."""
+def _choose_key(
+    issuer: "Issuer", path: Path | None, algorithm: str
+) -> "tuple[str, PrivateKey | bytes, str, bool]":
+    """Algorithm, key and kid to sign with, and whether the gateway knows the key."""
     from faregate.cli import signing
 
     if algorithm and algorithm not in issuer.algorithms:
@@ -143,7 +157,7 @@ def _choose_key(issuer: "Issuer", path: Path | None, algorithm: str) -> "tuple[s
     if issuer.secret is not None:
         if path is not None:
             _fail(f"{issuer.name} has a secret; no key is needed", 2)
-        return algorithm or issuer.algorithms[0], issuer.secret, ""
+        return algorithm or issuer.algorithms[0], issuer.secret, "", True
     if path is None:
         _fail("--key names the private key to sign with; --new-key DIR makes one", 2)
     try:
@@ -155,10 +169,8 @@ def _choose_key(issuer: "Issuer", path: Path | None, algorithm: str) -> "tuple[s
     if not fitting:
         _fail(f"the key signs {', '.join(able)}; wanted: {algorithm or ', '.join(issuer.algorithms)}")
     kid = None if issuer.jwks is None else signing.kid_in(issuer.jwks, key)
-    if kid is None and issuer.jwks is not None:
-        message = f"the key is not in the key set of {issuer.name}: the gateway will refuse this token"
-        print(f"faregate: {message}", file=sys.stderr)
-    return fitting[0], key, signing.thumbprint(key) if kid is None else kid
+    in_set = kid is not None or issuer.jwks is None  # a key set at a URL is not fetched here
+    return fitting[0], key, signing.thumbprint(key) if kid is None else kid, in_set
 
 
 def _claims(issuer: "Issuer", subject: str, scope: str, lifetime_s: int) -> dict[str, object]:
@@ -172,9 +184,4 @@ def _claims(issuer: "Issuer", subject: str, scope: str, lifetime_s: int) -> dict
 
 
 def _fail(message: str, status: int = 1) -> NoReturn:
-    raise _failure(message, status)
-
-
-def _failure(message: str, status: int = 1) -> typer.Exit:
-    print(f"faregate: {message}", file=sys.stderr)
-    return typer.Exit(status)
+    raise CommandError(message, status)

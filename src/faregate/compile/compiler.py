@@ -4,12 +4,15 @@ The checks run over the tree as written, so they report even when some entry has
 snapshot is made only when nothing at all is wrong. All diagnostics come back, those of loading included.
 """
 
+import time
+
 from faregate.compile import translate
 from faregate.compile.available import check_available
 from faregate.compile.completeness import check_completeness
 from faregate.compile.conflicts import check_conflicts
 from faregate.compile.key_material import check_issuers, resolve
 from faregate.compile.lint import lint
+from faregate.compile.lint_callers import lint_callers
 from faregate.compile.references import check_references
 from faregate.model.config import Config
 from faregate.model.diagnostics import Diagnostic, Findings, has_errors
@@ -19,10 +22,13 @@ from faregate.model.tree import Tree
 from faregate.snapshot.data import FORMAT, Snapshot
 
 
-def compile_config(loaded: Loaded, revision: int) -> tuple[Snapshot | None, list[Diagnostic]]:
+def compile_config(
+    loaded: Loaded, revision: int, *, wall: float | None = None
+) -> tuple[Snapshot | None, list[Diagnostic]]:
     """The snapshot, or None when there is an error; and all diagnostics, sorted by file, line and column.
 
-    ``revision``: the number the snapshot carries. Reads the key set files that issuers name, no more.
+    ``revision``: the number the snapshot carries. ``wall``: seconds since the epoch for what is judged by the
+    day, None for the clock's. Reads the key set files that issuers name, no more.
     """
     findings = Findings(placed=list(loaded.diagnostics))
     key_sets: dict[str, bytes] = {}
@@ -36,6 +42,7 @@ def compile_config(loaded: Loaded, revision: int) -> tuple[Snapshot | None, list
         key_sets = check_issuers(loaded.tree, findings)
     if loaded.config is not None:
         lint(loaded.config, findings)
+        lint_callers(loaded.config, loaded.tree.data, time.time() if wall is None else wall, findings)
     diagnostics = place_findings(findings, loaded.tree.owner)
     if loaded.config is None or has_errors(diagnostics):
         return None, diagnostics

@@ -103,7 +103,7 @@ def _key_set(
         parse_key_set(content, tuple(name for name in algorithms if name in ASYMMETRIC) or ASYMMETRIC)
     except KeySetError as error:
         reason = str(error)
-        if reason == "private_key_published":
+        if reason == "private_key_published" or b"PRIVATE KEY-----" in content:  # PEM is no key set at all
             message = "the key set holds a private or symmetric key"
             findings.add(
                 "private_key", path, message, expected="public keys only; take the file out of circulation"

@@ -12,6 +12,10 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from faregate.model.diagnostics import Diagnostic
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="snapshot file to write (mode 0600)")
     parser.add_argument("--revision", required=True, type=int, help="number of the snapshot")
     parser.add_argument("--json", action="store_true", help="diagnostics as a JSON array")
+    parser.add_argument("--events", action="store_true", help="diagnostics as events on standard output")
     options = parser.parse_args(arguments)
     gc.disable()  # a short process that only builds: collecting cycles would cost a third of its time
 
@@ -33,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     loaded = load(options.file, os.environ)
     snapshot, diagnostics = compile_config(loaded, options.revision)
-    if diagnostics:
+    if options.events:
+        sys.stdout.writelines(_event(diagnostic) for diagnostic in diagnostics)
+    elif diagnostics:
         text = as_json(diagnostics) + "\n" if options.json else as_text(diagnostics, loaded.tree.sources)
         sys.stderr.write(text)
     if snapshot is None:
@@ -44,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{options.out}: cannot be written: {error.strerror}\n")
         return 1
     return 0
+
+
+def _event(diagnostic: "Diagnostic") -> str:
+    from faregate.kernel.events import event_line  # noqa: PLC0415
+
+    facts = diagnostic.as_json()
+    return event_line("diagnostic", str(facts.pop("message")), **facts) + "\n"
 
 
 def write_private(path: Path, content: bytes) -> None:

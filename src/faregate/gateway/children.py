@@ -1,8 +1,6 @@
-"""The processes that a supervisor starts, the sockets they inherit, and how it tells of them."""
+"""The processes that a supervisor starts, and the sockets they inherit."""
 
 import asyncio
-import contextlib
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -18,12 +16,6 @@ class StartError(Exception):
     """The gateway cannot start; the text is for the operator."""
 
 
-def say(text: str) -> None:
-    """One line to the operator."""
-    with contextlib.suppress(OSError, ValueError):  # whoever read it is gone; the work goes on
-        print(f"faregate: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the supervisor's voice
-
-
 def listen_or_say(listener: snapshots.Listener) -> socket.socket:
     try:
         return control.listening_socket(listener.host, listener.port)
@@ -31,10 +23,6 @@ def listen_or_say(listener: snapshots.Listener) -> socket.socket:
         raise StartError(
             f"cannot listen on {listener.host}:{listener.port}: {error.strerror or error}"
         ) from error
-
-
-def ending(status: int) -> str:
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 async def start_worker(settings: WorkerSettings) -> asyncio.subprocess.Process:
@@ -49,13 +37,13 @@ async def start_worker(settings: WorkerSettings) -> asyncio.subprocess.Process:
     )
 
 
-async def start_manager(listening: int, feed: Path, workers: int) -> asyncio.subprocess.Process:
-    """The manager process with its listening socket. Raises OSError."""
+async def start_manager(listening: int, name: str, feed: Path, workers: int) -> asyncio.subprocess.Process:
+    """The manager process with its listening socket, configured under the host ``name``. Raises OSError."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "faregate.manager",
-        *("--fd", str(listening), "--feed", str(feed), "--workers", str(workers)),
+        *("--fd", str(listening), "--name", name, "--feed", str(feed), "--workers", str(workers)),
         pass_fds=[listening],
         stdin=asyncio.subprocess.DEVNULL,
     )

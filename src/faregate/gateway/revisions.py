@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from faregate.gateway.voice import Voice
 from faregate.snapshot import data as snapshots
 
 COMPILE_S: Final = 120.0
@@ -27,7 +28,11 @@ class CompileError(Exception):
 async def compile_file(config: Path, out: Path) -> bytes:
     """The encoded snapshot of ``config``, by way of the file ``out``. Raises ``CompileError``."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "faregate.compile", str(config), "--out", str(out), "--revision", "0"
+        sys.executable,
+        "-m",
+        "faregate.compile",
+        *(str(config), "--out", str(out), "--revision", "0"),
+        *(["--events"] if Voice.events else []),
     )
     try:
         status = await asyncio.wait_for(process.wait(), COMPILE_S)

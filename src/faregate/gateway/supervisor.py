@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from faregate.gateway import control
-from faregate.gateway.children import StartError, ending, listen_or_say, say, start_manager, start_worker
+from faregate.gateway import control, voice
+from faregate.gateway.children import StartError, listen_or_say, start_manager, start_worker
 from faregate.gateway.control import GRACE_S, Message, WorkerSettings
 from faregate.gateway.places import WorkerPlace
 from faregate.gateway.revisions import (
@@ -137,17 +137,10 @@ class Supervisor:
 
     def _announce(self, count: int, seconds: float) -> None:
         assert self._snapshot is not None
-        addresses = ", ".join("{}:{}".format(*sock.getsockname()[:2]) for sock in self._sockets)
-        manager = (
-            "off"
-            if self._manager_socket is None
-            else "http://{}:{}".format(*self._manager_socket.getsockname()[:2])
-        )
-        say(
-            f"listening on {addresses}; manager {manager}; {count} worker{'s' if count > 1 else ''}; "
-            f"{self._snapshot.routes} routes; revision {self._snapshot.revision}; "
-            f"ready in {seconds:.1f} s"
-        )
+        listen = ["{}:{}".format(*sock.getsockname()[:2]) for sock in self._sockets]
+        manager = self._manager_socket
+        url = None if manager is None else "http://{}:{}".format(*manager.getsockname()[:2])
+        voice.started(listen, url, count, self._snapshot, seconds)
 
     def _take_data_folder(self) -> None:
         """Two gateways on one folder would ruin each other's counters."""
@@ -169,7 +162,7 @@ class Supervisor:
         except (OSError, CountersError) as error:
             raise StartError(f"cannot prepare the counters in {self._data}: {error}") from error
         if prepared.event == "unreadable":
-            say("the file of counters was unreadable and set aside; all counts, quotas too, begin anew")
+            voice.say("the file of counters was unreadable and set aside; all counts, quotas too, begin anew")
 
     def _listen(self, gateway: snapshots.Gateway) -> None:
         for listener in gateway.listen:
@@ -192,20 +185,21 @@ class Supervisor:
         try:
             compiled = await compile_file(self._config, self._runtime / "compiled")
         except CompileError as error:
-            say(f"{error}; revision {before.revision} stays")
+            voice.stays(str(error), before.revision)
             return
         gateway = snapshots.decode_outline(compiled).gateway
         if gateway.data != before.gateway.data:
-            say("gateway.data cannot change while the gateway runs; restart it. The former revision stays")
+            voice.stays("gateway.data cannot change while the gateway runs; restart it", before.revision)
             return
         for key in ("listen", "manager", "workers"):
             if getattr(gateway, key) != getattr(before.gateway, key):
-                say(f"gateway.{key} has changed; that takes effect at the next start")
+                text = f"gateway.{key} has changed; that takes effect at the next start"
+                voice.say(text, "restart_needed", key=key)
         offered = self._data / "snapshot.offered"
         try:
             current = put_to_work(compiled, offered, self._numbered)
         except OSError as error:
-            say(f"cannot write {offered}: {error.strerror}; revision {before.revision} stays")
+            voice.stays(f"cannot write {offered}: {error.strerror}", before.revision)
             return
         del compiled
         self._numbered = current.revision
@@ -213,15 +207,13 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 offered.replace(self._data / "snapshot")
             self._snapshot = current
-            say(f"revision {current.revision} in all workers after {time.monotonic() - begun:.2f} s")
+            voice.reloaded(current.revision, time.monotonic() - begun)
         elif not self._stopping.is_set():
             for worker in self._workers:
                 worker.send(
                     Message("reload", snapshot=str(self._data / "snapshot"), revision=before.revision)
                 )
-            say(
-                f"revision {current.revision} was not taken by every worker; revision {before.revision} stays"
-            )
+            voice.stays(f"revision {current.revision} was not taken by every worker", before.revision)
 
     async def _offer(self, message: Message) -> bool:
         """Whether every worker took the revision. Only then does it become what a new worker starts with."""
@@ -278,7 +270,7 @@ class Supervisor:
                 self._hopeless.set()
             deaths = worker.quick_deaths
             pause = min(RESTART_PAUSE_MAX_S, 0.2 * (2**deaths - 1)) if deaths > 1 else 0.0
-            say(f"worker {worker.index} ended ({ending(status)}); starting another in {pause:.1f} s")
+            voice.worker_ended(worker.index, status, pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
 
@@ -300,30 +292,33 @@ class Supervisor:
                 if offered is not None and message.what == "ready":  # it started while the others were asked
                     worker.send(offered)
             elif message.what == "failed":
-                say(f"worker {worker.index}: {message.reason}")
+                voice.say(f"worker {worker.index}: {message.reason}", "worker_failed", worker=worker.index)
                 self._offered = None
 
     async def _keep_manager(self, workers: int) -> None:
         assert self._manager_socket is not None
+        assert self._snapshot is not None
         descriptor = self._manager_socket.fileno()
+        configured = self._snapshot.gateway.manager  # of the start: a later one has no socket yet
+        name = "" if configured is None else configured.host
         while not self._stopping.is_set():
             started_at = time.monotonic()
             try:
-                self._manager = await start_manager(descriptor, self._runtime / "feed", workers)
+                self._manager = await start_manager(descriptor, name, self._runtime / "feed", workers)
             except OSError as error:
                 await self._pause(f"cannot start the manager: {error.strerror}")
                 continue
             status = await self._manager.wait()
             if self._stopping.is_set():
                 return
-            say(f"manager ended ({ending(status)}); starting another")
+            voice.manager_ended(status)
             if time.monotonic() - started_at < _QUICK_DEATH_S:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), RESTART_PAUSE_MAX_S)
 
     async def _pause(self, why: str) -> None:
         """Says why, and waits before the next try."""
-        say(why)
+        voice.say(why)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), RESTART_PAUSE_MAX_S)
 
@@ -335,7 +330,7 @@ class Supervisor:
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            say(f"supervisor: {task.exception()!r}; stopping")
+            voice.say(f"supervisor: {task.exception()!r}; stopping")
             self._broken = True
             self._stop(fast=True)
 
@@ -350,7 +345,7 @@ class Supervisor:
 
     async def _stop_all(self) -> int:
         if not self._fast:
-            say(f"stopping: no new connections; calls in progress have {self._grace:.0f} s")
+            voice.stopping(self._grace)
         for sock in self._sockets:
             sock.close()
         for worker in self._workers:
@@ -366,7 +361,7 @@ class Supervisor:
             for wait in late:
                 wait.cancel()
             if late:
-                say("calls were still running when the grace time ended; they were cut")
+                voice.say("calls were still running when the grace time ended; they were cut", "calls_cut")
         return 1 if self._broken else 0
 
     async def _kill_all(self) -> None:
@@ -388,13 +383,17 @@ class Supervisor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def run(config: Path) -> int:
-    """Runs the gateway; returns the exit status."""
+def run(config: Path, *, events: bool = False) -> int:
+    """Runs the gateway; returns the exit status. ``events``: what it says is JSON on standard output."""
+    voice.Voice.events = events
     if not config.is_file():
-        say(f"no such file: {config}")
+        voice.say(f"no such file: {config}", "failed")
         return 1
     try:
-        return asyncio.run(Supervisor(config).run())
+        status = asyncio.run(Supervisor(config).run())
     except StartError as error:
-        say(str(error))
+        voice.say(str(error), "failed")
         return 1
+    if events:  # people see the prompt return
+        voice.say("stopped", "stopped", status=status)
+    return status

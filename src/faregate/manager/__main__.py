@@ -22,6 +22,7 @@ import uvloop
 from faregate.manager.app import create_app
 from faregate.manager.feed import FeedServer
 from faregate.manager.heads import DeadlineProtocol
+from faregate.manager.hosts import Names
 from faregate.manager.totals import Totals
 
 _EXPIRE_EVERY_S: Final = 600.0
@@ -50,13 +51,15 @@ async def _end_with(parent: int, server: _Server) -> None:
     server.handle_exit(signal.SIGTERM, None)
 
 
-async def serve(listening: socket.socket, feed_path: Path, workers: int, parent: int) -> None:
-    """Serves until SIGTERM, SIGINT or the end of process ``parent``. Raises OSError."""
+async def serve(listening: socket.socket, feed_path: Path, workers: int, parent: int, name: str) -> None:
+    """Serves until SIGTERM, SIGINT or the end of process ``parent``; ``name`` is the host as configured.
+    Raises OSError.
+    """
     totals = Totals(workers)
     feed = FeedServer(feed_path, totals, time.monotonic)
     await feed.start()
     config = uvicorn.Config(
-        create_app(totals, feed),
+        create_app(totals, feed, Names(listening.getsockname()[0], name)),
         http=DeadlineProtocol,
         ws="none",
         lifespan="off",
@@ -86,12 +89,13 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, required=True, help="how many workers are expected")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="process to end with")
+    parser.add_argument("--name", default="", help="host that the socket was configured with")
     options = parser.parse_args()
     with (
         socket.socket(fileno=options.fd) as listening,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(serve(listening, options.feed, options.workers, options.parent))
+        runner.run(serve(listening, options.feed, options.workers, options.parent, options.name))
 
 
 if __name__ == "__main__":

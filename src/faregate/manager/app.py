@@ -1,7 +1,8 @@
 """The manager's HTTP face: ``/metrics``, ``/healthz``, ``/readyz``, nothing else.
 
 Thin: each handler asks the feed or the totals and words the answer. Errors are problem+json as everywhere
-(conventions.md section 2). Only GET and HEAD; no CORS; no answer is ever to be sniffed.
+(conventions.md section 2). Only GET and HEAD, only under a name that is ours (``hosts``); no CORS; no answer
+is ever to be sniffed.
 """
 
 from time import time
@@ -18,6 +19,7 @@ from faregate.kernel.ids import IdSource, accepts_request_id
 from faregate.kernel.problems import PROBLEMS, Problem
 from faregate.manager.exposition import CONTENT_TYPE, render
 from faregate.manager.feed import FeedServer
+from faregate.manager.hosts import Names, judge
 from faregate.manager.totals import Totals
 
 _METHODS: Final = ("GET", "HEAD")
@@ -25,10 +27,13 @@ _SECURITY_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-co
 
 
 class _Envelope:
-    """Puts a request id and the security headers on every answer, made by whomever."""
+    """Lets through what asks for us, and puts a request id and the security headers on every answer, made by
+    whomever.
+    """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, names: Names) -> None:
         self._app = app
+        self._names = names
         self._ids = IdSource()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,16 +49,39 @@ class _Envelope:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id), *_SECURITY_HEADERS]
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        denied = judge(self._names, scope["headers"], scope["http_version"])
+        answer = _denial(Request(scope), denied) if denied else self._app
+        await answer(scope, receive, send_with_headers)
 
 
-def _problem(request: Request, problem: Problem, *, headers: dict[str, str] | None = None) -> Response:
+def _denial(request: Request, code: str) -> Response:
+    """The answer to a request that ``judge`` refused; the connection ends with it."""
+    headers = {"Connection": "close"}
+    if code == "malformed_request":
+        return _problem(request, PROBLEMS[code], headers=headers)
+    if code == "misdirected_request":
+        detail = "The manager is not known by this name; use its address."
+        return _problem(request, PROBLEMS[code], headers=headers, detail=detail)
+    members = {
+        "type": f"urn:faregate:problem:{code}",
+        "title": "Origin denied",
+        "status": 403,
+        "code": code,
+        "detail": "Pages of other sites may not ask the manager.",
+        "request_id": request.scope["request_id"],
+    }
+    return JSONResponse(members, 403, headers, media_type="application/problem+json")
+
+
+def _problem(
+    request: Request, problem: Problem, *, headers: dict[str, str] | None = None, detail: str = ""
+) -> Response:
     members = {
         "type": problem.type,
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
-        "detail": problem.detail,
+        "detail": detail or problem.detail,
         "request_id": request.scope["request_id"],
     }
     return JSONResponse(members, problem.status, headers, media_type="application/problem+json")
@@ -70,8 +98,8 @@ async def _defect(request: Request, _: Exception) -> Response:
     return _problem(request, PROBLEMS["internal_error"])
 
 
-def create_app(totals: Totals, feed: FeedServer) -> ASGIApp:
-    """The ASGI application over ``totals``, which ``feed`` fills."""
+def create_app(totals: Totals, feed: FeedServer, names: Names) -> ASGIApp:
+    """The ASGI application over ``totals``, which ``feed`` fills, for requests under ``names``."""
 
     async def metrics(_: Request) -> Response:
         await feed.ask()
@@ -112,4 +140,4 @@ def create_app(totals: Totals, feed: FeedServer) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, Exception: _defect},
     )
     app.router.redirect_slashes = False  # a path is this path or none
-    return _Envelope(app)
+    return _Envelope(app, names)

@@ -62,6 +62,10 @@ CODES: Final[dict[str, tuple[Level, str]]] = {
     "open_manager": (Level.WARNING, "The manager listens beyond this machine without TLS."),
     "trusts_everyone": (Level.WARNING, "Every caller could name its own client address."),
     "no_limits": (Level.WARNING, "Consumers that may call as fast as they like."),
+    "sample_credential": (Level.WARNING, "A key or secret that stands in documentation or is guessed first."),
+    "credential_expired": (Level.WARNING, "An API key whose day has come: calls with it are refused."),
+    "credential_expires": (Level.WARNING, "An API key that expires within 30 days."),
+    "ungranted_permission": (Level.WARNING, "A permission that a route requires and no consumer holds."),
 }
 """Every code there is, with its level and one line of explanation."""
 

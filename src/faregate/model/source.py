@@ -96,12 +96,14 @@ class Source:
 
     def _report(self, errors: "list[TextError]", findings: "Findings") -> bool:
         for error in errors:
-            findings.placed.append(self._at(error.line, error.column, error.code, error.message))
+            findings.placed.append(
+                self._at(error.line, error.column, error.code, error.message, error.expected)
+            )
             self.broken = self.broken or error.code != "duplicate_key"
         return not self.broken
 
-    def _at(self, line: int, column: int, code: str, message: str) -> Diagnostic:
-        return Diagnostic(code, self.shown, line, column, "", message)
+    def _at(self, line: int, column: int, code: str, message: str, expected: str = "") -> Diagnostic:
+        return Diagnostic(code, self.shown, line, column, "", message, expected)
 
     def prepare(self, paths: "Iterable[TreePath]") -> None:
         """Makes ``position`` ready for these paths and no others; needed for JSON only, one pass over the

@@ -12,7 +12,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Final
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -57,16 +57,17 @@ class Place:
 
 
 class TextError(Exception):
-    """Text that cannot be read: ``code`` of the diagnostics table, position from 1, a message without the
-    text itself.
+    """Text that cannot be read: ``code`` of the diagnostics table, position from 1, a message and what was
+    expected, both without the text itself.
     """
 
-    def __init__(self, code: str, line: int, column: int, message: str) -> None:
+    def __init__(self, code: str, line: int, column: int, message: str, expected: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.line = line
         self.column = column
         self.message = message
+        self.expected = expected
 
 
 class YamlText:
@@ -90,14 +91,10 @@ class YamlText:
             self._document()
         except TextError as error:
             self.errors.append(error)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-            self.errors.append(TextError("bad_yaml", line, column, _plain_problem(error.problem)))
         except YAMLError as error:
-            self.errors.append(
-                TextError("bad_yaml", *_reader_position(text, error), "a character that YAML does not allow")
-            )
+            from faregate.model.yaml_faults import explain  # noqa: PLC0415 - most files are well-formed
+
+            self.errors.append(TextError("bad_yaml", *explain(text, error)))
 
     def _document(self) -> None:
         documents = 0
@@ -114,7 +111,7 @@ class YamlText:
         if isinstance(event, AliasEvent):
             return self._alias(event)
         if getattr(event, "tag", None) is not None:
-            raise _error("bad_yaml", mark, "a tag; values are written plainly here")
+            raise _error("bad_yaml", mark, "a tag", "the plain value; quotes if it begins with `!`")
         if depth > DEPTH_MAX:
             raise _error("too_large", mark, f"more than {DEPTH_MAX} levels of nesting")
         place = Place(mark.line + 1, mark.column + 1)
@@ -175,7 +172,8 @@ class YamlText:
     def _alias(self, event: AliasEvent) -> "tuple[Value, Place]":
         known = self._anchors.get(event.anchor)
         if known is None:
-            raise _error("bad_yaml", event.start_mark, "an alias without an anchor before it")
+            message = "an alias without an anchor before it"
+            raise _error("bad_yaml", event.start_mark, message, "quotes around a value that begins with `*`")
         value, place, values = known
         self._alias_values += values
         self._values += values
@@ -205,16 +203,5 @@ def _plain(text: str) -> "Value":
     return text
 
 
-def _error(code: str, mark: "StreamMark", message: str) -> TextError:
-    return TextError(code, mark.line + 1, mark.column + 1, message)
-
-
-def _plain_problem(problem: str | None) -> str:
-    """The parser's own words, without anything it may have quoted from the file."""
-    text = re.sub(r"['\"].*?['\"]", "...", (problem or "not well-formed").strip().splitlines()[0])
-    return text if text.isascii() else "not well-formed"
-
-
-def _reader_position(text: str, error: YAMLError) -> tuple[int, int]:
-    index = int(getattr(error, "position", 0))
-    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
+def _error(code: str, mark: "StreamMark", message: str, expected: str = "") -> TextError:
+    return TextError(code, mark.line + 1, mark.column + 1, message, expected)

@@ -1,0 +1,76 @@
+"""Which names the manager answers to, and which web pages may ask it.
+
+Without this, any page that somebody on this machine opens could read the manager: the page's own name is made
+to resolve to the manager's address (DNS rebinding), and the browser then takes both for one site. Such an
+attack needs a name that a stranger can own. So an address is always good, and a name only if no stranger can
+own it: one of this machine, one without a dot, or one in a domain that is never given out. An ``Origin`` must
+be such a name too (http-rules.md section 12).
+"""
+
+import re
+import socket
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+PRIVATE_DOMAINS: Final = ("internal", "local", "localhost")
+"""Set apart for private use (RFC 6761, RFC 6762, ICANN 2024); names in them are nobody's to buy."""
+
+_AUTHORITY: Final = re.compile(
+    rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?))(?::[0-9]{1,5})?"
+)
+_ORIGIN: Final = re.compile(rb"https?://(.+)")
+
+
+class Names:
+    """The names that lead here. ``bound``: the address of the listening socket; ``configured``: the host as
+    configured; ``machine``: this machine's name.
+    """
+
+    def __init__(self, bound: str, configured: str = "", machine: str | None = None) -> None:
+        self._only_local = ip_address(bound).is_loopback
+        machine = socket.gethostname() if machine is None else machine
+        self._names = {"localhost", configured.lower()}
+        if not self._only_local:
+            self._names.add(machine.lower())
+
+    def accepts(self, authority: bytes) -> bool:
+        """Whether ``authority``, a host with or without a port, is one of ours. The port may be another:
+        behind a forwarded port it is.
+        """
+        match = _AUTHORITY.fullmatch(authority)
+        if match is None:
+            return False
+        name = (match[1] or match[2]).decode("ascii").lower()
+        address = _address(name)
+        if address is not None:
+            return address.is_loopback if self._only_local else True
+        if match[1] is not None:
+            return False
+        if name in self._names:
+            return True
+        return not self._only_local and ("." not in name or name.rpartition(".")[2] in PRIVATE_DOMAINS)
+
+
+def judge(names: Names, headers: Iterable[tuple[bytes, bytes]], http_version: str) -> str:
+    """Empty when the request may be answered, else why not: ``malformed_request``, ``misdirected_request`` or
+    ``origin_denied``. Header names are in lower case.
+    """
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and http_version != "1.0"):
+        return "malformed_request"  # RFC 9112 section 3.2
+    if hosts and not names.accepts(hosts[0].strip()):
+        return "misdirected_request"
+    for name, value in headers:
+        if name == b"origin":
+            origin = _ORIGIN.fullmatch(value.strip())
+            if origin is None or not names.accepts(origin[1]):
+                return "origin_denied"
+    return ""
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

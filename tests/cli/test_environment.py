@@ -1,0 +1,105 @@
+"""Every option may stand in the environment as ``FAREGATE_<NAME>``; what the command line says wins."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+
+from faregate.cli.app import COMMANDS, _command, environment_name, main
+from tests.model.configs import API, PLAN, UPSTREAM, write
+
+OPTIONS = [
+    (name, parameter) for name in COMMANDS for parameter in _command(name).commands[name].params
+]  # what a command takes, ``--help`` aside
+IDS = [f"{name} {parameter.opts[0]}" for name, parameter in OPTIONS]
+
+
+def given(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(environment_name(name), value)
+
+
+def test_names_are_those_of_the_long_options() -> None:
+    assert environment_name("new-key") == "FAREGATE_NEW_KEY"
+    assert {parameter.envvar for name, parameter in OPTIONS if name == "demo"} == {
+        f"FAREGATE_{name}" for name in ("DURATION", "PORT", "DIR", "NO_TRAFFIC", "PLAIN", "JSON")
+    }
+    assert {parameter.envvar for name, parameter in OPTIONS if name == "run"} == {
+        "FAREGATE_FILE",
+        "FAREGATE_JSON",
+    }
+
+
+def value_for(parameter: object) -> tuple[str, object]:
+    if getattr(parameter, "is_flag", False):
+        return "1", True
+    if parameter.opts == ["--port"]:  # type: ignore[attr-defined]
+        return "8181", 8181
+    return "given", "given"
+
+
+@pytest.mark.parametrize(("name", "parameter"), OPTIONS, ids=IDS)
+def test_each_is_read_from_the_environment_and_shown_in_the_help(
+    name: str, parameter: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variable = parameter.envvar  # type: ignore[attr-defined]
+    text, value = value_for(parameter)
+    monkeypatch.setenv(variable, text)
+    context = _command(name).commands[name].make_context(name, [])
+    found = context.params[parameter.name]  # type: ignore[attr-defined]
+    assert (str(found) if isinstance(found, Path) else found) == value
+    assert main([name, "--help"]) == 0
+    assert variable in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [one for one in OPTIONS if not getattr(one[1], "is_flag", False)],
+    ids=[label for label, one in zip(IDS, OPTIONS, strict=True) if not getattr(one[1], "is_flag", False)],
+)
+def test_what_the_command_line_says_wins(
+    name: str, parameter: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option = max(parameter.opts, key=len)  # type: ignore[attr-defined]
+    monkeypatch.setenv(parameter.envvar, "not-this")  # type: ignore[attr-defined]
+    arguments = [option, "7"] if option.startswith("--") else ["7"]
+    context = _command(name).commands[name].make_context(name, arguments)
+    assert str(context.params[parameter.name]) == "7"  # type: ignore[attr-defined]
+
+
+def test_a_whole_command_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = write(tmp_path, UPSTREAM + PLAN + API), tmp_path / "bad.yaml"
+    bad.write_text("plan: {}\n")
+    given(monkeypatch, "file", str(bad))
+    given(monkeypatch, "json", "true")
+    assert main(["check"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["code"] == "unknown_key"
+    assert main(["check", str(good)]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    given(monkeypatch, "json", "0")
+    assert main(["check"]) == 1
+    assert "unknown_key: `plan` has no meaning here" in capsys.readouterr().out
+
+
+def test_an_empty_variable_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, UPSTREAM + PLAN + API)
+    given(monkeypatch, "file", "")
+    assert main(["check"]) == 0
+
+
+def test_a_wrong_value_is_wrong_usage_and_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(monkeypatch, "port", "tcp://10.0.0.7:8080")  # what Kubernetes sets for a Service named faregate
+    assert main(["demo"]) == 2
+    assert "FAREGATE_PORT" in capsys.readouterr().err
+    assert main(["check", "--help"]) == 0  # and who has no such option does not care
+
+
+def test_the_version_heeds_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAREGATE_VERSION", "1")
+    assert isinstance(_command("check"), typer.core.TyperGroup)
+    assert [one.envvar for one in _command("check").params if "--version" in one.opts] == [None]
