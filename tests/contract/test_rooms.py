@@ -58,6 +58,7 @@ def test_every_contract_is_kept() -> None:
 
 PLANTED = {
     "kernel/units.py": "from faregate.snapshot import data",
+    "compiled/modules.py": "from faregate.kernel import ids",
     "snapshot/data.py": "from faregate.stores import jwk",
     "stores/jwk.py": "from faregate.model import values",
     "records/writer.py": "from faregate.gateway import wheel",
@@ -112,7 +113,7 @@ def test_some_may_use_only_a_part_of_a_room(importers: str, room: str, allowed: 
 
 def test_the_running_worker_has_loaded_nothing_of_the_control_plane() -> None:
     code = (
-        "import sys, faregate.gateway.worker, faregate.gateway.supervisor\n"
+        "import sys, faregate.gateway.worker_process, faregate.gateway.supervisor\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
         "print(*sorted(name for name in sys.modules if name.startswith('faregate.')))"
     )

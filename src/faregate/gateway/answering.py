@@ -48,8 +48,7 @@ class Answering(Ending):
         if route.logs_answer:
             call.response_body = body[:CAPTURE_BYTES_MAX]
             call.response_content_type = head.content_type
-        transport = client.transport
-        if transport is None:
+        if client.lost:
             outcome = CLIENT_GONE
         else:
             outcome = ANSWERED
@@ -61,7 +60,7 @@ class Answering(Ending):
                 and not plane.draining
             ):
                 # join costs half of what formatting does
-                transport.write(
+                client.write(
                     b"".join(
                         (
                             head.passed,
@@ -75,7 +74,7 @@ class Answering(Ending):
                     )
                 )
             else:
-                transport.write(self._answer_head(head, b"") + body)
+                client.write(self._answer_head(head, b"") + body)
         call.upstream_duration = now - sent_at
         self.now = plane.monotonic()  # what came since the last byte is our own share
         self._finish(outcome)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from faregate.gateway.balance import Balancer, make_balancer
-from faregate.gateway.http1.request import FieldsMemory
+from faregate.gateway.http1.sections import FieldsMemory
 from faregate.gateway.pool import Pool
 from faregate.gateway.router import Router
 from faregate.kernel.problems import Refusal
@@ -150,6 +150,7 @@ class _StepBuilder:
         self._plans = {plan.name: plan for plan in snapshot.plans}
         self._counters = counters
         self._shared: dict[object, Step | None] = {}
+        self._tuples: dict[tuple[Step, ...], tuple[Step, ...]] = {}
 
     def __call__(self, route: Route, version: Version) -> tuple[Step, ...]:
         """Retired versions first: nobody's identity changes that answer. Identity before the draft check
@@ -170,7 +171,8 @@ class _StepBuilder:
                 lambda: limits.build(route, self._plans, self._counters),
             ),
         )
-        return tuple(step for step in steps if step is not None)
+        made = tuple(step for step in steps if step is not None)
+        return self._tuples.setdefault(made, made)  # 10,000 routes have a handful
 
     def _once(self, key: object, make: "Callable[[], Step | None]") -> Step | None:
         if key not in self._shared:
@@ -179,7 +181,10 @@ class _StepBuilder:
 
 
 def _ready_consumers(snapshot: Snapshot) -> dict[str, ReadyConsumer]:
-    """All consumers by name; equal plans and grants are one object, for 100,000 consumers have a handful."""
+    """All consumers by name; equal plans and grants are one object, for 100,000 consumers have a handful.
+
+    Names are copied: what stays would else lie between the pieces of the snapshot and keep their memory.
+    """
     plans = {plan.name: plan.name for plan in snapshot.plans}
     grants: dict[tuple[str, ...], frozenset[str]] = {}
     ready = {}
@@ -187,8 +192,9 @@ def _ready_consumers(snapshot: Snapshot) -> dict[str, ReadyConsumer]:
         permissions = grants.get(consumer.permissions)
         if permissions is None:
             permissions = grants[consumer.permissions] = frozenset(consumer.permissions)
-        ready[consumer.name] = ReadyConsumer(
-            consumer.name,
+        name = consumer.name.encode().decode()
+        ready[name] = ReadyConsumer(
+            name,
             plan=consumer.plan and plans.get(consumer.plan, consumer.plan),
             permissions=permissions,
             networks=tuple(map(ipaddress.ip_network, consumer.allow_ips)) if consumer.allow_ips else None,

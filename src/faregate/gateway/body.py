@@ -68,8 +68,8 @@ class RequestBody:
     def _feed_chunked(self, decoder: ChunkDecoder, data: bytes) -> tuple[bytes, bytes]:
         try:
             pieces = decoder.feed(data)
-        except BodyTooLarge as error:
-            raise Refusal("body_too_large", reason=str(error)) from None
+        except BodyTooLarge as too_large:
+            raise Refusal("body_too_large", reason=str(too_large)) from None
         except ChunkError as error:
             raise Refusal("malformed_request", reason=str(error)) from None
         framed = []

@@ -18,8 +18,8 @@ from faregate.snapshot.call import Call
 if TYPE_CHECKING:
     from faregate.gateway.assembly import ReadyUpstream
     from faregate.gateway.balance import TargetState
+    from faregate.gateway.caller import Caller
     from faregate.gateway.http1.request import Fields
-    from faregate.gateway.listener import ClientConnection
     from faregate.gateway.plane import Plane
     from faregate.gateway.upstream import UpstreamConnection
 
@@ -60,7 +60,7 @@ class Ending:
     _upstream_connection: "UpstreamConnection | None" = None
     _upstream_state: "TargetState | None" = None
 
-    def __init__(self, client: "ClientConnection", plane: "Plane", now: float) -> None:
+    def __init__(self, client: "Caller", plane: "Plane", now: float) -> None:
         self.client = client
         self.plane = plane
         self.now = now

@@ -5,13 +5,14 @@ after it, and what the caller still sends is dropped for a moment, so that a res
 answer (W06; RFC 9112 section 9.6). A caller who takes nothing more is given up.
 """
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
+from faregate.gateway.caller import Caller
 from faregate.gateway.ending import STALLED_READER_S
-from faregate.gateway.wheel import NEVER
 
 if TYPE_CHECKING:
+    import asyncio
+
     from faregate.gateway.plane import Plane
 
 LINGER_S: Final = 1.0
@@ -19,8 +20,11 @@ LINGER_BYTES_MAX: Final = 64 << 10
 """What is still read and dropped after the last answer."""
 
 
-class Lingering(asyncio.Protocol):
-    """``deadline`` and ``wheel_at`` are what the wheel watches; ``transport`` None: made not yet, or lost."""
+class Lingering(Caller):
+    """A protocol to asyncio by its methods, not by its base, which would keep it from being compiled.
+
+    ``transport`` None: made not yet, or lost.
+    """
 
     __slots__ = (
         "_buffer",
@@ -31,17 +35,12 @@ class Lingering(asyncio.Protocol):
         "_read_paused",
         "_unsent",
         "_unusual",
-        "deadline",
-        "plane",
         "transport",
-        "wheel_at",
     )
 
     def __init__(self, plane: "Plane") -> None:
-        self.plane = plane
+        super().__init__(plane)
         self.transport: asyncio.Transport | None = None
-        self.deadline = NEVER
-        self.wheel_at = NEVER
         self._buffer = bytearray()
         self._closing = False
         self._eof = False
@@ -50,16 +49,6 @@ class Lingering(asyncio.Protocol):
         self._read_paused = False
         self._unsent = 0  # at the last look, once closing
         self._unusual = False  # closing, or something else than the common path
-
-    def on_deadline(self, now: float) -> None:
-        """What the wheel calls; the connection says more."""
-        raise NotImplementedError
-
-    def arm(self, deadline: float, now: float) -> None:
-        """Moves this connection's one deadline."""
-        self.deadline = deadline
-        if deadline < self.wheel_at:
-            self.plane.wheel.watch(self, now)
 
     def write(self, data: bytes) -> None:
         if self.transport is not None:

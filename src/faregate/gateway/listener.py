@@ -35,32 +35,18 @@ WRITE_HIGH_BYTES: Final = 256 << 10
 
 
 class ClientConnection(Lingering):
-    """One accepted connection. ``exchange`` is the call in progress; ``lost``: nothing can be written any
-    more.
-    """
+    """One accepted connection. ``exchange`` is the call in progress."""
 
     __slots__ = (
         "_fields",
         "_partial",
         "_skip",
         "exchange",
-        "forwarded_lines",
-        "lost",
-        "peer_ip",
-        "proto",
-        "trusted",
-        "write_paused",
     )
 
     def __init__(self, plane: "Plane") -> None:
         super().__init__(plane)
         self.exchange: Exchange | None = None
-        self.lost = False
-        self.write_paused = False
-        self.trusted = False
-        self.peer_ip = ""
-        self.proto = b"http"
-        self.forwarded_lines = b""
         self._fields: Fields | None = None  # of the request before: most come again
         self._partial = False  # part of a head has come
         self._skip = 0  # bytes of a refused call's body still to be dropped
@@ -97,7 +83,8 @@ class ClientConnection(Lingering):
                 end = at + len(fields.raw)  # the same fields as last time: their facts stand
             else:
                 end = data.find(b"\r\n\r\n", at - 2) + 4
-                self._fields = fields = self.plane.runtime.fields.known(data[at:end])
+                fields = self.plane.runtime.fields.known(data[at:end]) if end > at else None
+                self._fields = fields
             if fields is not None and at < TARGET_BYTES_MAX:
                 line: Line = match.groups()  # type: ignore[assignment]  # four groups, all matched
                 path = line[2]
@@ -320,7 +307,8 @@ class ClientConnection(Lingering):
 
     def _go_on(self) -> None:
         """Takes up what came while the last call was in progress."""
-        if self.exchange is not None or self._closing or self.lost or self.write_paused:
+        busy = self.exchange
+        if busy is not None or self._closing or self.lost or self.write_paused:
             return
         held = bytes(self._buffer)
         self._buffer.clear()
@@ -328,7 +316,6 @@ class ClientConnection(Lingering):
         if held:
             self.data_received(held)
         self.resume_reading()
-        exchange: Exchange | None = self.exchange  # data_received may have set it
-        if self._eof and exchange is None and not self._closing:
+        if self._eof and self.exchange is None and not self._closing:
             self._partial = self._unusual = False
             self._close_now()

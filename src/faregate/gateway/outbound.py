@@ -10,9 +10,9 @@ from faregate.kernel.ids import IdSource, parse_traceparent
 from faregate.snapshot.call import Call, ReadyRoute
 
 if TYPE_CHECKING:
+    from faregate.gateway.caller import Caller
     from faregate.gateway.exchange import Exchange
     from faregate.gateway.http1.request import Fields
-    from faregate.gateway.listener import ClientConnection
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
@@ -108,7 +108,7 @@ def _credentials(fields: "Fields", used: bytes, *, forward: bool) -> bytes:
     lines = b""
     authorization, api_key = fields.authorization, fields.api_key
     if authorization is not None and (
-        forward or (used != b"authorization" and authorization[7:10] != b"fg_")
+        forward or (used != b"authorization" and not authorization.startswith(b"fg_", 7))
     ):
         lines += b"Authorization: %b\r\n" % authorization
     if api_key is not None and (forward or (used != b"x-api-key" and api_key[:3] != b"fg_")):
@@ -116,7 +116,7 @@ def _credentials(fields: "Fields", used: bytes, *, forward: bool) -> bytes:
     return lines
 
 
-def forwarded_lines(fields: "Fields", client: "ClientConnection") -> bytes:
+def forwarded_lines(fields: "Fields", client: "Caller") -> bytes:
     """The X-Forwarded lines behind a trusted proxy: its list goes on, with the proxy's own address behind."""
     before = b"%b, " % fields.forwarded_for if fields.forwarded_for else b""
     proto = fields.forwarded_proto if fields.forwarded_proto in {b"http", b"https"} else client.proto

@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from faregate.gateway.upstream import UpstreamConnection
 from faregate.snapshot.data import Target, Upstream
@@ -191,7 +191,7 @@ class Pool:
                 sock.close()
                 raise
             connection.socket = sock
-            await self._loop.create_connection(lambda: connection, sock=sock)
+            await self._loop.create_connection(lambda: cast("asyncio.Protocol", connection), sock=sock)
             return
         raise last or OSError("no address")
 

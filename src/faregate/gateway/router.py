@@ -6,9 +6,11 @@ stops at the depth of the configured templates, however long the caller's path i
 """
 
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 RouteT = TypeVar("RouteT")
+_NONE: Final[dict[bytes, "_Node[Any]"]] = {}
+"""What all nodes without literals below them share: one object that is in the cache. Never written to."""
 
 
 class Endpoint(Generic[RouteT]):
@@ -25,7 +27,7 @@ class _Node(Generic[RouteT]):
     __slots__ = ("endpoint", "literals", "parameter", "rest")
 
     def __init__(self) -> None:
-        self.literals: dict[bytes, _Node[RouteT]] = {}
+        self.literals: dict[bytes, _Node[RouteT]] = _NONE
         self.parameter: _Node[RouteT] | None = None
         self.rest: Endpoint[RouteT] | None = None
         self.endpoint: Endpoint[RouteT] | None = None
@@ -66,6 +68,8 @@ class Router(Generic[RouteT]):
                     node.parameter = _Node()
                 node = node.parameter
             else:
+                if node.literals is _NONE:
+                    node.literals = {}
                 node = node.literals.setdefault(segment, _Node())
         if node.endpoint is None:
             node.endpoint = Endpoint()

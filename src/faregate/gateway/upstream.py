@@ -24,8 +24,11 @@ INTERIM_MAX: Final = 8
 WRITE_HIGH_BYTES: Final = 256 << 10
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """A keep-alive connection lent to one exchange at a time. ``exchange`` None: idle or done with."""
+class UpstreamConnection:
+    """A keep-alive connection lent to one exchange at a time. ``exchange`` None: idle or done with.
+
+    A protocol to asyncio by its methods, not by its base, which would keep it from being compiled.
+    """
 
     __slots__ = (
         "_buffer",
@@ -105,9 +108,9 @@ class UpstreamConnection(asyncio.Protocol):
         except (InvalidAnswer, ChunkError) as error:
             self.abort()
             exchange.answer_invalid(str(error))
-        except Exception as error:  # noqa: BLE001 - one call's failure ends that call only (http-rules.md section 8)
+        except Exception as failure:  # noqa: BLE001 - one call's failure ends that call only (http-rules.md section 8)
             self.abort()
-            exchange.internal_error(error)
+            exchange.internal_error(failure)
 
     def eof_received(self) -> bool:
         exchange = self.exchange

@@ -18,8 +18,9 @@ from typing import Final, NamedTuple, cast
 
 from faregate.records.families import SERIES_MAX
 from faregate.records.frames import FrameReader, Reading, Reply, Report, WorkerState, encode_frame
-from faregate.records.metrics import Deltas, Tally
+from faregate.records.metrics import Deltas
 from faregate.records.recorder import Recorder
+from faregate.records.tally import Tally
 
 REPORT_EVERY_S: Final = 0.25
 SHARE_MAX: Final = 1 / 20

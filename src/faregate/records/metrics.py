@@ -6,31 +6,17 @@ routes that were called since the last one. While the manager is away the number
 by the ceiling of series.
 """
 
-from itertools import compress, islice
+from itertools import islice
 from typing import Final
 from weakref import WeakValueDictionary
 
 from faregate.records.families import SERIES_MAX
-from faregate.records.frames import ROUTE_PLACES, Count, RouteGrowth, RouteLabels
+from faregate.records.frames import Count, RouteGrowth, RouteLabels
+from faregate.records.tally import EndSlot, Tally
 from faregate.snapshot.call import ReadyRoute
 
 Labels = tuple[str, ...]
 OTHER: Final = "other"
-_PLACES: Final = range(ROUTE_PLACES)
-_ZEROS: Final = (0,) * ROUTE_PLACES
-_ENDS_KEPT_MAX: Final = 32
-"""Ends of one label set kept from report to report; an upstream may answer with any status."""
-
-
-class EndSlot:
-    """Calls of one label set that ended alike, and that part of their lines, rendered."""
-
-    __slots__ = ("calls", "end", "line_fields")
-
-    def __init__(self, outcome: str, status: int) -> None:
-        self.calls = 0
-        self.end = f"{f'{status // 100}xx' if status else 'none'} {outcome}"
-        self.line_fields = (f'"status":{status},' if status else "") + f'"outcome":"{outcome}",'
 
 
 class TargetSlot:
@@ -41,36 +27,6 @@ class TargetSlot:
     def __init__(self, line_fields: str) -> None:
         self.calls = 0
         self.line_fields = line_fields
-
-
-class Tally:
-    """What grew under one label set: ``counts`` is the row of ``frames``.
-
-    ``number`` names the labels on the feed's connection ``connection`` (0: on none yet).
-    """
-
-    __slots__ = ("__weakref__", "connection", "counts", "ends", "labels", "number")
-
-    def __init__(self, labels: RouteLabels) -> None:
-        self.labels = labels
-        self.counts = [0] * ROUTE_PLACES
-        self.ends: dict[tuple[str, int], EndSlot] = {}
-        self.number = 0
-        self.connection = 0
-
-    def take(self) -> RouteGrowth:
-        """What grew, which is then zero again."""
-        counts = self.counts
-        grown = dict(zip(compress(_PLACES, counts), filter(None, counts), strict=True))
-        counts[:] = _ZEROS
-        ends: dict[str, int] = {}
-        for ended in self.ends.values():
-            if ended.calls:
-                ends[ended.end] = ends.get(ended.end, 0) + ended.calls
-                ended.calls = 0
-        if len(self.ends) > _ENDS_KEPT_MAX:
-            self.ends.clear()
-        return RouteGrowth(0, grown, ends)
 
 
 class RouteSlot:

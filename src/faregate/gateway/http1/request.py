@@ -8,7 +8,7 @@ price of one comparison.
 """
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from faregate.gateway.http1 import fields as kinds
 from faregate.gateway.http1.fields import REQUEST_FIELDS, is_protected
@@ -18,15 +18,11 @@ from faregate.gateway.http1.targets import other_forms, unusual_request_line
 from faregate.gateway.http1.values import check_host, check_transfer_encoding, content_length, tokens
 from faregate.kernel.problems import Refusal
 
+if TYPE_CHECKING:
+    from faregate.gateway.http1.sections import FieldsMemory
+
 TARGET_BYTES_MAX: Final = 8 << 10
 LINE_BYTES_MAX: Final = 16 << 10
-SECTIONS_PER_GENERATION: Final = 1024
-_LIMIT_BYTES_MIN: Final = TARGET_BYTES_MAX + (5 << 10)
-SECTIONS_SEEN_MAX: Final = 4096
-SECTION_BYTES_LEARNED_MAX: Final = 4 << 10
-"""With the facts about three times that: at most 25 MiB a worker when callers do their worst, 2 MiB in
-common use.
-"""
 
 Line = tuple[bytes, bytes, bytes, bytes]
 """Method, target as received, normalised path, minor version (``b"0"`` or ``b"1"``)."""
@@ -130,51 +126,30 @@ class Fields:
         self.raw = raw
         self.lines: list[bytes] = []
 
-
-class FieldsMemory:
-    """Field sections met before, on any connection: the same bytes have the same facts.
-
-    A section is kept when it comes for the second time, so that callers who never repeat themselves fill
-    nothing. Two generations, bounded in entries and by ``SECTION_BYTES_LEARNED_MAX``; one memory per
-    snapshot, so that no limit of an older one lives on. ``known``: the facts of a section kept of late, or
-    None; read in place, since every call asks.
-    """
-
-    __slots__ = ("_headers_max", "_old", "_seen", "_young", "header_bytes_max", "known", "section_bytes_max")
-
-    def __init__(self, header_bytes_max: int, headers_max: int) -> None:
-        self.header_bytes_max = header_bytes_max
-        # Under so small a limit a remembered section might pass with a target too long for both together.
-        self.section_bytes_max = 0 if header_bytes_max < _LIMIT_BYTES_MIN else SECTION_BYTES_LEARNED_MAX
-        self._headers_max = headers_max
-        self._old: dict[bytes, Fields] = {}
-        self._seen: set[int] = set()
-        self._young: dict[bytes, Fields] = {}
-        self.known = self._young.get
-
-    def recall(self, raw: bytes) -> Fields:
-        """The facts of ``raw``, from memory or parsed now. Raises ``Refusal``."""
-        fields = self._young.get(raw)
-        if fields is not None:
-            return fields
-        fields = self._old.get(raw)
-        if fields is None:
-            fields = parse_fields(raw, self._headers_max)
-            seen = self._seen
-            mark = hash(raw)
-            if mark not in seen:
-                if len(seen) >= SECTIONS_SEEN_MAX:
-                    seen.clear()
-                seen.add(mark)
-                return fields
-        if (
-            len(raw) <= SECTION_BYTES_LEARNED_MAX and not fields.via
-        ):  # our own name in Via is looked for each time
-            if len(self._young) >= SECTIONS_PER_GENERATION:
-                self._old, self._young = self._young, {}
-                self.known = self._young.get
-            self._young[raw] = fields
-        return fields
+    def with_credential(self, raw: bytes, api_key: bytes | None, authorization: bytes | None) -> "Fields":
+        """The facts of ``raw``, which differs from this section by the line of the one that is given."""
+        made = Fields(raw)
+        made.api_key = api_key or self.api_key
+        made.authorization = authorization or self.authorization
+        made.chunked = self.chunked
+        made.close = self.close
+        made.content_length = self.content_length
+        made.content_type = self.content_type
+        made.expect = self.expect
+        made.forwarded_for = self.forwarded_for
+        made.forwarded_host = self.forwarded_host
+        made.forwarded_proto = self.forwarded_proto
+        made.framed = self.framed
+        made.host = self.host
+        made.lines = self.lines
+        made.passed = self.passed
+        made.request_id = self.request_id
+        made.te_trailers = self.te_trailers
+        made.traceparent = self.traceparent
+        made.tracestate = self.tracestate
+        made.upgrade = self.upgrade
+        made.via = self.via
+        return made
 
 
 def parse_line(data: bytes, host: bytes | None = None) -> Line:
@@ -238,7 +213,7 @@ def parse_fields(raw: bytes, headers_max: int) -> Fields:  # noqa: C901, PLR0912
     return facts
 
 
-def parse_head(data: bytes, end: int, memory: FieldsMemory) -> tuple[Line, Fields]:
+def parse_head(data: bytes, end: int, memory: "FieldsMemory") -> tuple[Line, Fields]:
     """The request line and the fields of the head that ``data`` begins with and that ends at ``end``. Raises
     ``Refusal``.
     """

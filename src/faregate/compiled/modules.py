@@ -1,0 +1,62 @@
+"""Which modules are compiled: those that every call runs through, and no others.
+
+What is imported once, waits for something, or is taken apart by tests gains nothing. A class here has no base
+outside this list (but exceptions), no weak references and no attributes beyond those it declares.
+"""
+
+from typing import Final
+
+MODULES: Final = (
+    "gateway.answering",
+    "gateway.balance.adaptive",
+    "gateway.balance.base",
+    "gateway.balance.pairs",
+    "gateway.balance.plain",
+    "gateway.balance.state",
+    "gateway.body",
+    "gateway.caller",
+    "gateway.ending",
+    "gateway.exchange",
+    "gateway.http1.answers",
+    "gateway.http1.chunked",
+    "gateway.http1.fields",
+    "gateway.http1.lines",
+    "gateway.http1.partial",
+    "gateway.http1.paths",
+    "gateway.http1.request",
+    "gateway.http1.response",
+    "gateway.http1.sections",
+    "gateway.http1.targets",
+    "gateway.http1.values",
+    "gateway.lingering",
+    "gateway.listener",
+    "gateway.outbound",
+    "gateway.phases",
+    "gateway.plane",
+    "gateway.pool",
+    "gateway.router",
+    "gateway.upstream",
+    "gateway.wheel",
+    "kernel.base64url",
+    "kernel.ids",
+    "policies.address.step",
+    "policies.api_key.step",
+    "policies.authenticate.step",
+    "policies.concurrency.step",
+    "policies.jwt.claims",
+    "policies.jwt.memory",
+    "policies.jwt.step",
+    "policies.limit_headers",
+    "policies.limit_sets",
+    "policies.limits",
+    "policies.permit.step",
+    "policies.quota.step",
+    "policies.rate_limit.step",
+    "records.lines",
+    "records.metrics",
+    "records.recorder",
+    "records.suspicion",
+    "snapshot.call",
+    "stores.counters",
+)
+"""Below ``faregate``."""
