@@ -6,13 +6,15 @@ an identity and a route. Here every request of a mixed play gets the same upstre
 
 import itertools
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from faregate.gateway.http1 import request as request_module
-from faregate.gateway.http1.request import FieldsMemory, parse_fields
+from faregate.gateway.http1 import sections
+from faregate.gateway.http1.request import Fields, parse_fields
+from faregate.gateway.http1.sections import FieldsMemory
 from faregate.kernel.problems import Refusal
 from faregate.snapshot.call import Call, Identity, ReadyConsumer, ReadyRoute
 from faregate.snapshot.data import GatewayLimits
@@ -115,8 +117,8 @@ def memory_sizes(memory: FieldsMemory) -> tuple[int, int]:
 def test_the_memory_of_sections_is_bounded_and_gives_what_parsing_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_module, "SECTIONS_PER_GENERATION", 4)
-    monkeypatch.setattr(request_module, "SECTIONS_SEEN_MAX", 16)
+    monkeypatch.setattr(sections, "SECTIONS_PER_GENERATION", 4)
+    monkeypatch.setattr(sections, "SECTIONS_SEEN_MAX", 16)
     memory = FieldsMemory(65_536, 128)
     for number in itertools.chain(range(30), range(20, 30), range(5), [7] * 5, range(25, 30), range(25, 30)):
         raw = b"Host: a\r\nX-Note: %d\r\n\r\n" % number
@@ -127,7 +129,7 @@ def test_the_memory_of_sections_is_bounded_and_gives_what_parsing_gives(
     assert memory.recall(raw) is memory.recall(raw)
     before = memory_sizes(memory)
     for _ in range(3):
-        memory.recall(b"Host: a\r\nX-Long: %b\r\n\r\n" % (b"a" * request_module.SECTION_BYTES_LEARNED_MAX))
+        memory.recall(b"Host: a\r\nX-Long: %b\r\n\r\n" % (b"a" * sections.SECTION_BYTES_LEARNED_MAX))
         with pytest.raises(Refusal):
             memory.recall(b"X-Note: 1\r\n\r\n")
     assert memory_sizes(memory) == before
@@ -166,3 +168,49 @@ def test_f16_a_longer_target_before_a_remembered_section_is_still_held_against_t
         client = shared.client()
         assert shared.exchange_bytes(short, client=client)[1][:12] == b"HTTP/1.1 200"
         assert shared.exchange_bytes(long, client=client)[1][:12] == b"HTTP/1.1 431"
+
+
+CREDENTIAL_LINES = [
+    b"X-API-Key: k1", b"x-api-key: k2", b"X-Api-Key:k3", b"X-API-Key:  k4", b"X-API-Key: a b", b"X-API-Key: " + b"k" * 257,
+    b"X-API-Key: \xe9", b"Authorization: Bearer t.o-k~1=", b"authorization: Bearer t2", b"Authorization: Bearer a,b",
+    b"Authorization: Basic YTpi", b"X-API-Key: k5\r\n folded", b"Connection: x-api-key", b"Connection: close, authorization",
+    b"Transfer-Encoding: chunked", b"Content-Type: a/b", b"Expect: 100-continue", b"X-Forwarded-For: 198.51.100.7", b"TE: trailers",
+    b"X-Forwarded-Host: h", b"X-Forwarded-Proto: https", b"X-Request-Id: r", b"traceparent: t", b"tracestate: a=b", b"Upgrade: x",
+    b"Host: b", b"Content-Length: 3", b"Via: 1.1 x", b"X-Note: X-API-Key: k6", b"X-Long: " + b"a" * 5000,
+]  # fmt: skip
+
+
+FACTS = set(Fields.__annotations__) - {"prepared"}
+
+
+def facts_of(parse: Callable[[bytes], Fields], section: bytes) -> object:
+    try:
+        fields = parse(section)
+        return {name: getattr(fields, name) for name in (*FACTS, "raw", "lines")}
+    except Refusal as refusal:
+        return refusal.code, refusal.reason
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(CREDENTIAL_LINES), max_size=4), min_size=1, max_size=4),
+    st.integers(2, 128),
+)
+def test_callers_who_differ_in_their_credential_share_all_but_that(
+    plays: list[list[bytes]], most: int
+) -> None:
+    memory = FieldsMemory(65_536, most)
+    for lines in plays * 3:
+        section = b"".join(line + b"\r\n" for line in [b"Host: a", *lines]) + b"\r\n"
+        assert facts_of(memory.recall, section) == facts_of(lambda raw: parse_fields(raw, most), section)
+
+
+def test_a_section_with_another_credential_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, parsed = FieldsMemory(65_536, 128), []
+    monkeypatch.setattr(
+        sections, "parse_fields", lambda raw, most: parsed.append(raw) or parse_fields(raw, most)
+    )
+    for number in range(20):
+        for line in (b"X-API-Key: k%d", b"Authorization: Bearer t%d"):
+            memory.recall(b"Host: a\r\n" + line % number + b"\r\nAccept: */*\r\n\r\n")
+    assert len(parsed) == 2, "the first as a whole, then once what all have in common"

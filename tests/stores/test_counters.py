@@ -261,14 +261,16 @@ def test_a_worker_killed_while_it_reuses_a_slot_leaves_its_former_counter_whole(
         assert admit(former)
     later = START + 10 * SECOND
     words = counters.words
-    counters.words = table.DyingMemory(words, table.Lifetime(writes))
+    lifetime, tags = table.Lifetime(writes), counters.tags
+    counters.words = table.DyingMemory(words, lifetime)
+    counters.tags = table.DyingMemory(tags, lifetime)
     try:
         slot = former.word // layout.SLOT_WORDS
         counters._claim(slot, latter, FIRST_ADDRESSES * layout.PARTITION_SLOTS + latter.kind, later, WALL)
     except table.Killed:
         pass
     finally:
-        counters.words = words
+        counters.words, counters.tags = words, tags
     for counter in (former, latter):
         assert [admit(counter, later) for _ in range(6)] == [True] * 5 + [False]
         assert [admit(counter, later + 2 * SECOND) for _ in range(6)] == [True] * 5 + [False]

@@ -81,12 +81,12 @@ def test_a_larger_configuration_moves_every_count_into_a_larger_file(path):
     use(path)
     done = again(path, LARGE)
     assert (done.event, done.carried) == ("resized", 120)
-    assert path.stat().st_size == done.file_bytes > 60_000 * 2 * 576
+    assert path.stat().st_size == done.file_bytes > 60_000 * 3 // 2 * 576
     assert left(path) == {(2, 2, 2)}
 
 
 def test_a_much_smaller_configuration_gives_the_space_back(tmp_path):
-    path = table.make(tmp_path, consumers=40_000)
+    path = table.make(tmp_path, consumers=50_000)
     use(path)
     assert again(path, Capacity(20_000, 0)).event == "kept"
     assert again(path, SMALL).event == "resized"
@@ -115,7 +115,7 @@ def test_a_file_in_use_is_left_alone(path):
     assert again(path, LARGE).event == "resized"
 
 
-@pytest.mark.parametrize("damage", [b"", b"FG", b"FGCOUNT\x02" + bytes(9000), b"FGCOUNT\x01" + bytes(9000)])
+@pytest.mark.parametrize("damage", [b"", b"FG", b"FGCOUNT\x01" + bytes(9000), b"FGCOUNT\x02" + bytes(9000)])
 def test_an_unreadable_file_is_set_aside_and_said(path, damage):
     path.write_bytes(damage)
     assert again(path).event == "unreadable"
@@ -127,7 +127,7 @@ def test_capacity_has_a_ceiling(tmp_path):
     from faregate.stores.counters_prepare import _partitions
 
     assert _partitions(10**9) == PARTITIONS_MAX
-    assert _partitions(500_000) == 993
+    assert _partitions(500_000) == 745
 
 
 def test_a_disk_without_room_is_an_error_at_the_start(tmp_path, monkeypatch):

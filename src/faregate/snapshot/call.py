@@ -14,18 +14,19 @@ from faregate.kernel.problems import Refusal
 from faregate.snapshot.data import Route, Version
 
 NOTHING_KEPT: Final[Mapping[object, object]] = MappingProxyType({})
-"""What all consumers that no limit step has met share."""
+"""What all consumers share that no second limit step has met."""
 
 
 class ReadyConsumer:
     """A consumer as workers hold it. There may be 100,000, most of them idle: what a call needs is made at
     first use.
 
-    ``networks``: None when any address will do. ``counters``: what limit steps keep with the consumer, by
-    their own keys; dropped with the snapshot.
+    ``networks``: None when any address will do. ``kept``: what the first limit step that met the consumer
+    keeps with it, under ``kept_as``; ``others``: the same of further ones, by their keys. Dropped with the
+    snapshot.
     """
 
-    __slots__ = ("counters", "name", "networks", "permissions", "plan", "suspended")
+    __slots__ = ("kept", "kept_as", "name", "networks", "others", "permissions", "plan", "suspended")
 
     def __init__(
         self,
@@ -41,7 +42,9 @@ class ReadyConsumer:
         self.permissions = permissions
         self.networks = networks
         self.suspended = suspended
-        self.counters = NOTHING_KEPT
+        self.kept: object = None
+        self.kept_as: object = None
+        self.others = NOTHING_KEPT
 
     @property
     def key(self) -> bytes:
@@ -56,12 +59,15 @@ class ReadyConsumer:
             lines += b"X-Consumer-Plan: %b\r\n" % self.plan.encode()
         return lines
 
-    def keep(self, key: object, counters: object, most: int) -> None:
-        """Keeps ``counters`` under ``key``; one more than ``most`` empties the table first."""
-        kept = self.counters
-        if not isinstance(kept, dict) or len(kept) >= most:
-            self.counters = kept = {}
-        kept[key] = counters
+    def keep(self, key: object, what: object, most: int) -> None:
+        """Keeps ``what`` under ``key``; one more than ``most`` drops the others first."""
+        if self.kept_as is None or self.kept_as == key:
+            self.kept_as, self.kept = key, what
+            return
+        others = self.others
+        if not isinstance(others, dict) or len(others) + 1 >= most:
+            self.others = others = {}
+        others[key] = what
 
 
 class Identity:

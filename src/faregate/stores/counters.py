@@ -11,8 +11,9 @@ between two of them leaves a slot that refuses too much or nothing, never one th
 
 import mmap
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,6 +24,7 @@ from faregate.stores.counters_layout import Kind
 from faregate.stores.counters_locks import CountersStats, Locks
 
 _ZERO_SLOT: Final = memoryview(bytes(layout.SLOT_BYTES)).cast("Q")
+_NO_TAG: Final = bytes(4)
 _LOW_63: Final = (1 << 63) - 1
 
 
@@ -39,7 +41,7 @@ class Counters:
 
     __slots__ = (
         "_description", "_map", "_partitions", "_view", "cells", "cells_used", "clock", "head", "locks",
-        "stats", "words", "worker_index",
+        "stats", "tags", "words", "worker_index",
     )  # fmt: skip
 
     def __init__(
@@ -58,14 +60,16 @@ class Counters:
             raise
         self._map.madvise(mmap.MADV_RANDOM)
         self._view = memoryview(self._map)
-        slots = self._view[layout.PAGE_BYTES :]
+        self._partitions = self.head.consumer_partitions + self.head.address_partitions
+        slots_at = layout.PAGE_BYTES + self._partitions * layout.TAGS_BYTES
+        self.tags = self._view[layout.PAGE_BYTES : slots_at].cast("I")
+        slots = self._view[slots_at:]
         self.words = slots.cast("Q")
         self.cells = slots.cast("I")
         slots.release()
         self.cells_used = self._view[layout.CELLS_USED_OFFSET : layout.CELLS_USED_OFFSET + 4].cast("I")
         self.clock = clock
         self.stats = CountersStats()
-        self._partitions = self.head.consumer_partitions + self.head.address_partitions
         self.locks = Locks(self._description, self._partitions, self.stats, clock, pause)
         self.worker_index = 0
 
@@ -110,7 +114,7 @@ class Counters:
 
     def close(self) -> None:
         """Leaves the file and the index. Places still held are freed by whoever takes the index next."""
-        for view in (self.words, self.cells, self.cells_used, self._view):
+        for view in (self.words, self.cells, self.tags, self.cells_used, self._view):
             view.release()
         self._map.close()
         os.close(self._description)
@@ -156,16 +160,18 @@ class Counters:
         return free
 
     def _probe(self, counter: "Counter") -> tuple[int, int]:
-        """The counter's slot, and the first free one near; -1 for none. Looks past holes."""
-        words, free = self.words, -1
-        for slot in neighbours(counter.owner.partition, counter.high):
-            word = slot * layout.SLOT_WORDS
-            low = words[word]
-            if low == counter.low and words[word + layout.HIGH] == counter.high:
-                return slot, free
-            if not low and free < 0:
-                free = slot
-        return -1, free
+        """The counter's slot, and a free one if it has none; -1 for none."""
+        words = self.words
+        partition = counter.owner.partition
+        start = layout.PAGE_BYTES + partition * layout.TAGS_BYTES
+        tags = self._map[start : start + layout.TAGS_BYTES]
+        first = partition * layout.PARTITION_SLOTS
+        for number in _places(tags, layout.tag(counter.low).to_bytes(4, sys.byteorder)):
+            word = (first + number) * layout.SLOT_WORDS
+            if words[word] == counter.low and words[word + layout.HIGH] == counter.high:
+                return first + number, -1
+        free = next(_places(tags, _NO_TAG), -1)
+        return -1, first + free if free >= 0 else -1
 
     def _spent_neighbour(self, counter: "Counter", now: int, wall: float) -> int:
         for slot in neighbours(counter.owner.partition, counter.high):
@@ -214,6 +220,9 @@ class Counters:
             words[word + layout.FIRST : word + layout.SLOT_WORDS] = words[
                 source + layout.FIRST : source + layout.SLOT_WORDS
             ]
+        # Before the digest: a slot with a tag and no digest is lost until its turn to be reused; one with a
+        # digest that no tag shows would lose counts.
+        self.tags[slot] = layout.tag(counter.low)
         words[word + layout.HIGH] = counter.high
         words[word + layout.OWNER] = counter.owner.number
         words[word + layout.KIND] = counter.kind
@@ -296,8 +305,19 @@ class Counter:
         self.cell = slot * layout.SLOT_CELLS + layout.BODY_CELL
 
 
+def _places(tags: bytes, wanted: bytes) -> Iterator[int]:
+    """The numbers of the slots, not reserved, whose tag is ``wanted``."""
+    at = tags.find(wanted, layout.RESERVED_SLOTS * 4)
+    while at >= 0:
+        if not at % 4:
+            yield at // 4
+        at = tags.find(wanted, at + 1)
+
+
 def neighbours(partition: int, high: int) -> list[int]:
-    """The slots a key may lie in: a run, wrapping inside its partition, that begins where its digest says."""
+    """The slots of a full partition that a key may take over: a run, wrapping inside the partition, that
+    begins where its digest says.
+    """
     usable = layout.PARTITION_SLOTS - layout.RESERVED_SLOTS
     first = partition * layout.PARTITION_SLOTS + layout.RESERVED_SLOTS
     start = high % usable

@@ -1,13 +1,12 @@
 """Where everything lies in the file of counters: one place, so that prepare and use cannot disagree.
 
-The file is a page of facts about itself, then partitions of 1,024 slots of 576 bytes. All counters of one
-caller lie in one partition, so that one lock covers a call. Consumers and anonymous addresses have partitions
-of their own: a flood of addresses fills theirs and cannot push a consumer's counters out. The first slots of
-a partition are reserved: one holds a bitmap of its concurrency slots (so that a dead worker's places are
-found without reading the whole file), the others are the shared overflow slots, one for each kind of counter.
-
-A slot is a head of eight 64-bit words and a body of 128 32-bit cells. Both are read by index through casts of
-one memory map. A slot whose ``LOW`` word is zero is free, whatever else it holds: claiming wipes it.
+A page of facts about the file, a page of tags for each partition, then the partitions: 1,024 slots of 576
+bytes each. All counters of a caller lie in one partition, so that one lock covers a call; consumers and
+anonymous addresses have partitions of their own, so that a flood of addresses fills only theirs. A tag is 32
+bits of the digest that has the slot: one search finds a counter or the first free slot, so slots fill from
+the front, a caller's side by side, and what lies behind takes no memory. The first slots are reserved: one
+for a bitmap of concurrency slots (a dead worker's places), the others shared overflow slots, one a kind. A
+slot is a head of eight 64-bit words and a body of 128 32-bit cells; one whose ``LOW`` is zero is free.
 """
 
 import struct
@@ -16,7 +15,7 @@ from calendar import timegm
 from enum import IntEnum
 from typing import Final
 
-MAGIC: Final = b"FGCOUNT\x01"
+MAGIC: Final = b"FGCOUNT\x02"
 """The last byte is the format; another one makes ``prepare`` start a new file."""
 
 PAGE_BYTES: Final = 4096
@@ -24,10 +23,11 @@ SLOT_BYTES: Final = 576
 SLOT_WORDS: Final = SLOT_BYTES // 8
 SLOT_CELLS: Final = SLOT_BYTES // 4
 PARTITION_SLOTS: Final = 1024
-PARTITION_BYTES: Final = PARTITION_SLOTS * SLOT_BYTES
+TAGS_BYTES: Final = PARTITION_SLOTS * 4
+PARTITION_BYTES: Final = PARTITION_SLOTS * SLOT_BYTES + TAGS_BYTES
 RESERVED_SLOTS: Final = 16
 PROBE_SLOTS: Final = 64
-"""How many neighbours a key may lie in. At half load 32 left 10 of 500,000 keys without one; 64 none."""
+"""How many slots of a full partition are asked whether their history has passed."""
 
 # The head of a slot, in words.
 LOW: Final = 0  # low half of the key's digest, never 0 in a slot in use
@@ -55,6 +55,11 @@ WORKER_LOCK: Final = 1 << 41
 HEAD_LOCK: Final = 1 << 42
 
 OWNER_ADDRESS_BIT: Final = 1 << 63
+
+
+def tag(low: int) -> int:
+    """What stands for a digest among the tags. Never 0, as ``low`` is odd: 0 is a slot nobody ever had."""
+    return low & 0xFFFFFFFF
 
 
 class Kind(IntEnum):

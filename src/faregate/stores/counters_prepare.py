@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from faregate.stores import counters_layout as layout
-from faregate.stores.counters import Counters, neighbours
+from faregate.stores.counters import Counters
 from faregate.stores.counters_head import CountersError, Head
 from faregate.stores.counters_layout import Kind
 
@@ -27,13 +27,15 @@ PARTITIONS_MIN: Final = 16
 """16,128 slots (9 MiB): what any configuration gets, for consumers and for addresses each."""
 
 PARTITIONS_MAX: Final = 2048
-"""2,064,384 slots (1.1 GiB): 1,000,000 counters at half load."""
+"""2,064,384 slots (1.1 GiB): 1,370,000 counters at two thirds."""
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Capacity(NamedTuple):
-    """How many counters may be alive at once; the file gets twice as many slots, within floor and ceiling."""
+    """How many counters may be alive at once; the file gets half as many slots more, within floor and
+    ceiling.
+    """
 
     consumer_counters: int
     address_counters: int
@@ -126,7 +128,7 @@ def _new_head(capacity: Capacity, boot_id: str) -> Head:
 
 
 def _partitions(counters: int) -> int:
-    return min(PARTITIONS_MAX, max(PARTITIONS_MIN, -(-counters * 2 // _USABLE)))
+    return min(PARTITIONS_MAX, max(PARTITIONS_MIN, -(-counters * 3 // (2 * _USABLE))))
 
 
 def _living(old: Counters, times: tuple[int, float], *, calendars_only: bool) -> Iterator[bytes]:
@@ -169,8 +171,9 @@ def _create(path: Path, head: Head, slots: tuple[bytes, ...]) -> Head:
 
 
 def _place(description: int, head: Head, slots: tuple[bytes, ...]) -> bool:
-    """Puts each slot where its owner and digest say; False when one finds no free neighbour."""
-    taken: set[int] = set()
+    """Puts each slot into its owner's partition; False when one of them is full."""
+    slots_at = layout.PAGE_BYTES + (head.consumer_partitions + head.address_partitions) * layout.TAGS_BYTES
+    placed: dict[int, int] = {}
     with mmap.mmap(description, head.file_bytes) as table:
         for content in slots:
             owner = _word(content, layout.OWNER)
@@ -178,13 +181,15 @@ def _place(description: int, head: Head, slots: tuple[bytes, ...]) -> bool:
             partition = number % head.consumer_partitions
             if owner & layout.OWNER_ADDRESS_BIT:
                 partition = head.consumer_partitions + number % head.address_partitions
-            near = neighbours(partition, _word(content, layout.HIGH))
-            slot = next((slot for slot in near if slot not in taken), -1)
-            if slot < 0:
+            place = placed.get(partition, layout.RESERVED_SLOTS)
+            if place == layout.PARTITION_SLOTS:
                 return False
-            taken.add(slot)
-            start = layout.PAGE_BYTES + slot * layout.SLOT_BYTES
+            placed[partition] = place + 1
+            slot = partition * layout.PARTITION_SLOTS + place
+            start = slots_at + slot * layout.SLOT_BYTES
             table[start : start + layout.SLOT_BYTES] = content
+            tag = layout.tag(_word(content, layout.LOW)).to_bytes(4, sys.byteorder)
+            table[layout.PAGE_BYTES + slot * 4 : layout.PAGE_BYTES + slot * 4 + 4] = tag
     return True
 
 

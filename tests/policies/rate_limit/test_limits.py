@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from faregate.kernel.problems import Refusal
 from faregate.policies import limits
-from faregate.policies.limits import LimitStep, address_key, build, capacity
+from faregate.policies.limit_sets import address_key
+from faregate.policies.limits import LimitStep, build, capacity
 from faregate.snapshot import data
 from faregate.snapshot.call import Call, Identity, ReadyConsumer
 from faregate.stores.counters_prepare import Capacity
@@ -331,14 +332,15 @@ def test_what_a_consumer_keeps_is_bounded(counters, monkeypatch):
     who = consumer(None)
     for part in range(20):
         assert passes(build(route(data.Rate(f"r{part}", f"route {part}", 5, 1_000)), {}, counters), who)
-        assert len(who.consumer.counters) <= 3
+        assert 1 + len(who.consumer.others) <= 3
 
 
 def test_routes_with_equal_limits_share_what_is_kept(counters):
     who = consumer()
     for _ in range(3):
         passes(build(route(), PLANS, counters), who)
-    assert len(who.consumer.counters) == 1
+    assert who.consumer.kept is not None
+    assert not who.consumer.others
 
 
 # the lock
@@ -365,9 +367,8 @@ def test_the_lock_is_given_back_when_a_check_fails(path, monkeypatch):
     step = LimitStep((ROUTE_RATE,), {}, one)
     who = consumer(None)
     assert passes(step, who)
-    ready = next(iter(who.consumer.counters.values()))
-    words = ready.counted[0].words
-    ready._words = ready.counted[0].words = table.DyingMemory(words, table.Lifetime(0))
+    limit_set = who.consumer.kept.limits
+    limit_set.words = table.DyingMemory(limit_set.words, table.Lifetime(0))
     with pytest.raises(table.Killed):
         step(call(who))
     assert two.locks.lock(one.owner(b"acme").partition, 5) == 5

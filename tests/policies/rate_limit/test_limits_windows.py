@@ -18,15 +18,21 @@ TWO_WINDOWS = data.Plan(
 )
 
 
-def dies_at(counters, step, who, writes, now):
+def dies_at(counters, step, who, writes, now, *, known):
     """One call by a worker that is killed at its n-th write, on the path for windows; whether it was let through."""
     ready = step._ready_consumer(who.consumer)
+    limits = ready.limits
+    if known:  # it met the caller before, and takes the short path
+        for counter in ready.counted:
+            counter.check(int(now * 1e9), 0.0)
+        ready.packed = limits.pack(ready.counted)
+        ready._counted = None
     lifetime = table.Lifetime(writes)
     words, cells = counters.words, counters.cells
-    counters.words = ready._words = table.DyingMemory(words, lifetime)
-    counters.cells = ready._cells = table.DyingMemory(cells, lifetime)
-    for counter in ready.counted:
-        counter.words, counter.cells = ready._words, ready._cells
+    counters.words = limits.words = table.DyingMemory(words, lifetime)
+    counters.cells = limits.cells = table.DyingMemory(cells, lifetime)
+    for window in limits._windows:
+        window.words, window.cells = limits.words, limits.cells
     try:
         return step(call(who, now)) is None
     except table.Killed:
@@ -39,9 +45,10 @@ def dies_at(counters, step, who, writes, now):
 @given(
     schedule=st.lists(st.tuples(st.integers(1, 5), st.floats(0.0, 0.4)), min_size=1, max_size=12),
     deaths=st.lists(st.integers(0, 14), min_size=1, max_size=12),
+    known=st.booleans(),
 )
 def test_windows_taken_in_one_piece_never_admit_too_much_whenever_the_worker_is_killed(
-    counters, schedule, deaths
+    counters, schedule, deaths, known
 ):
     name = f"c{next(fresh)}"
     plans = {"two": TWO_WINDOWS}
@@ -49,7 +56,7 @@ def test_windows_taken_in_one_piece_never_admit_too_much_whenever_the_worker_is_
     for place, (calls, gap) in enumerate(schedule):
         now += gap
         step = LimitStep((), plans, counters)
-        lived = dies_at(counters, step, consumer("two", name), deaths[place % len(deaths)], now)
+        lived = dies_at(counters, step, consumer("two", name), deaths[place % len(deaths)], now, known=known)
         admitted += [now] if lived else []
         survivor, who = LimitStep((), plans, counters), consumer("two", name)
         admitted += [now for _ in range(calls) if passes(survivor, who, now=now)]
@@ -67,7 +74,8 @@ def test_the_path_for_windows_decides_and_shows_what_the_common_one_does(counter
     shown = []
     for name, plan in (("alone", TWO_WINDOWS), ("beside", with_quota)):
         step, who, seen = LimitStep((), {"two": plan}, counters), consumer("two", name), []
-        assert bool(step._ready_consumer(who.consumer)._windows) is (plan is TWO_WINDOWS)
+        assert passes(step, who, now=NOW - 2)
+        assert bool(who.consumer.kept.packed) is (plan is TWO_WINDOWS)
         for moment in range(60):
             verdict, one = ask(step, who, now=NOW + moment * 0.09)
             if one.release is not None:

@@ -77,7 +77,8 @@ def build_verifier(
                 raise ValueError(
                     f"API key {credential.id!r} of {consumer.name}: bad or repeated digest, or bad id"
                 )
-            keys[credential.sha256] = ReadyKey(
-                ready_consumers[consumer.name], credential.id, credential.expires
+            # Copies: see ``assembly``, which names its consumers by copies too.
+            keys[bytes(bytearray(credential.sha256))] = ReadyKey(
+                ready_consumers[consumer.name], credential.id.encode().decode(), credential.expires
             )
     return ApiKeyVerifier(keys)

@@ -58,7 +58,7 @@ class Authenticators:
 
 def has_scheme_bearer(value: bytes) -> bool:
     """Whether an ``Authorization`` value names the scheme ``Bearer``, in any case (RFC 9110 section 11.1)."""
-    return value[:6].lower() == b"bearer" and value[6:7] in (b" ", b"")
+    return value[:6].lower() == b"bearer" and (len(value) == 6 or value.startswith(b" ", 6))
 
 
 def jwt_step(jwt: JwtVerifier) -> Step:

@@ -48,10 +48,11 @@ class Concurrency(Counter):
         """0 = a place is free, else one second in ns. Takes nothing."""
         if self.words[self.word] != self.low:
             self.seek(now, wall)
-        used = self._cells_used[0]
-        cell = self.cell
-        held = self.cells[cell] if used == 1 else sum(self.cells[cell : cell + used])
-        return 0 if held < self.limit else RETRY_NS
+        return 0 if self._held() < self.limit else RETRY_NS
+
+    def _held(self) -> int:
+        used, cell = self._cells_used[0], self.cell
+        return self.cells[cell] if used == 1 else sum(self.cells[cell : cell + used])
 
     def take(self) -> None:
         """Takes the place that ``check`` found."""
@@ -60,3 +61,6 @@ class Concurrency(Counter):
     def place(self) -> Place:
         """What gives the place back that ``take`` took just now."""
         return Place(self.cells, self.cell + self.index)
+
+    def remaining(self) -> int:
+        return max(0, self.limit - self._held())

@@ -27,7 +27,8 @@ BUSY: Final = 1 << 63
 """Stands in ``TOTAL`` while cells change; larger than any limit, so the usual comparison finds it."""
 
 _ZERO_CELLS: Final = memoryview(bytes(BODY_CELLS * 4)).cast("I")
-_FEW_CELLS: Final = 16
+_FEW_CELLS: Final = 8
+"""Up to so many cells a loop is quicker than slices."""
 
 _FULL_AT: Final = FIRST
 _LAST: Final = SECOND
@@ -41,16 +42,29 @@ _DEPTH_NS_MAX: Final = 1 << 62
 class Window(Counter):
     """At most ``limit`` calls in any ``period_ms``, however placed. The count may change; the history stays.
 
-    After ``check``: ``total`` is the number of calls remembered, the one at hand not counted.
+    After ``check``: ``total`` is the number of calls remembered, the one at hand not counted. ``shown_at``:
+    its place among the limits of a set; ``seconds``: the period.
     """
 
-    __slots__ = ("_free_at", "_refused", "current", "inverse", "limit", "total", "width")
+    __slots__ = (
+        "_free_at",
+        "_refused",
+        "current",
+        "inverse",
+        "limit",
+        "seconds",
+        "shown_at",
+        "total",
+        "width",
+    )
 
     def __init__(self, counters: Counters, owner: Owner, scope: str, limit: int, period_ms: int) -> None:
         super().__init__(counters, owner, scope, WINDOWS[period_ms])
         self.limit = limit
         self.width = bucket_width_ns(period_ms)
         self.inverse = 1 / limit
+        self.seconds = -(-period_ms // 1000)
+        self.shown_at = 0
         self.total = 0
         self.current = 0
         self._free_at = 0
@@ -81,9 +95,8 @@ class Window(Counter):
         """Counts the call that ``check`` found room for."""
         words = self.words
         total_at = self.word + TOTAL
-        total = words[
-            total_at
-        ]  # read anew: in an overflow slot another limit of this call may have counted just now
+        # Read anew: in an overflow slot another limit of this call may have counted just now.
+        total = words[total_at]
         # Killed before the last line: the next user of the slot adds the cells up. This call, never sent, may
         # count.
         words[total_at] = BUSY
@@ -93,7 +106,7 @@ class Window(Counter):
     def remaining(self) -> int:
         return max(0, self.limit - self.total)
 
-    def advance(self, current: int, newest: int) -> int:
+    def advance(self, current: int, newest: int) -> int:  # noqa: C901, PLR0911 - each way out saves work
         """Forgets the cells that ``current`` leaves behind; returns the cell to count in."""
         if current < newest:
             if current == newest - 1:
@@ -108,6 +121,28 @@ class Window(Counter):
         if total == BUSY:
             total = self._repair()
         if not total:
+            words[word + NEWEST] = current
+            return current
+        cells, cell = self.cells, self.cell
+        gap = current - newest
+        if gap == 1:
+            place = cell + (current & 127)
+            held = cells[place]
+            if held:
+                words[word + TOTAL] = BUSY
+                words[word + NEWEST] = current
+                cells[place] = 0
+                words[word + TOTAL] = total - held
+            else:
+                words[word + NEWEST] = current
+            return current
+        last = cell + (newest & 127)
+        if gap > _FEW_CELLS and cells[last] == total:
+            # A caller met now and then: one cell holds all that is remembered.
+            if gap >= BODY_CELLS:
+                words[word + TOTAL] = BUSY
+                cells[last] = 0
+                words[word + TOTAL] = 0
             words[word + NEWEST] = current
             return current
         # Newest first: killed in between, cells that should have gone count as young ones, so too much is
@@ -133,8 +168,10 @@ class Window(Counter):
         count = min(current - newest, BODY_CELLS)
         tail = min(count, BODY_CELLS - start)
         for place, length in ((cell + start, tail), (cell, count - tail)):
-            forgotten += sum(cells[place : place + length])
-            cells[place : place + length] = _ZERO_CELLS[:length]
+            held = sum(cells[place : place + length])
+            if held:
+                forgotten += held
+                cells[place : place + length] = _ZERO_CELLS[:length]
         return forgotten
 
     def _step_back(self, current: int) -> int:
