@@ -18,12 +18,13 @@ from typing import Final, NoReturn
 
 from benchmarks.bootstrap import MissingProgramError, install_missing, require_programs
 from benchmarks.contenders.base import Ground
+from benchmarks.front import make_certificate, run_front
 from benchmarks.load import LoadError
 from benchmarks.machine import describe_machine, describe_versions
 from benchmarks.peers import CONTENDERS, PeersPlan, run_peers
 from benchmarks.processes import StartError, cores, free_ports
 from benchmarks.proofs import ProofError
-from benchmarks.report import peers_text, scale_text, write_results
+from benchmarks.report import front_text, peers_text, scale_text, write_results
 from benchmarks.scale import run_scale
 from benchmarks.tokens import load_tokens
 
@@ -36,7 +37,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line. Exits with 2 on a wrong one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of everything")
-    parser.add_argument("--scenario", choices=("peers", "scale", "all"), default="all")
+    parser.add_argument("--scenario", choices=("peers", "scale", "front", "all"), default="all")
     parser.add_argument("--contenders", default=",".join(CONTENDERS), help="comma-separated, of: %(default)s")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=30_000, help="calls in a round")
@@ -104,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
         "load_average_before": os.getloadavg()[0],
     }
     began = time.monotonic()
-    peers = scale = None
+    peers = scale = front = None
     if options.scenario in {"peers", "all"}:
         print("peers: the same calls through everybody", flush=True)
         peers = run_peers(ground, plan)
@@ -113,8 +114,14 @@ def run(options: argparse.Namespace) -> None:
         print("scale: small and large configuration", flush=True)
         scale = run_scale(ground, plan.rounds, plan.calls, warm_all=not options.quick)
         print("\n" + scale_text(scale), flush=True)
+    if options.scenario in {"front", "all"}:
+        print("front: TLS, HTTP/2, idle connections, large bodies, reloads", flush=True)
+        certificate = make_certificate(WORK / "front.pem")
+        names = [name for name in plan.contenders if name != "envoy_cached"]
+        front = run_front(replace(ground, certificate=certificate), names, plan.rounds, plan.calls)
+        print("\n" + front_text(front), flush=True)
     folder = options.output or (WORK / "quick" if options.quick else RESULTS)
-    path = write_results(folder, options.name, about, peers, scale)
+    path = write_results(folder, options.name, about, peers, scale, front)
     clear_work(WORK)
     print(f"{time.monotonic() - began:.0f} s; results: {path}", flush=True)
 

@@ -12,7 +12,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
-DEBIAN_PACKAGES: Final = {"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk", "taskset": "util-linux"}
+DEBIAN_PACKAGES: Final = {
+    "nginx": "nginx-light",
+    "haproxy": "haproxy",
+    "wrk": "wrk",
+    "h2load": "nghttp2-client",
+    "taskset": "util-linux",
+}
 """Program -> the Debian package that holds it."""
 
 _SYSTEM_DIRECTORIES: Final = "/usr/local/sbin:/usr/sbin:/sbin"

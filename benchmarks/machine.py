@@ -12,6 +12,7 @@ _VERSION: Final = {
     "nginx": ("-v", r"nginx/(\S+)"),
     "haproxy": ("-v", r"version (\S+)"),
     "wrk": ("-v", r"wrk (\S+)"),
+    "h2load": ("--version", r"nghttp2/(\S+)"),
     "envoy": ("--version", r"version: \w+/([^/]+)/"),
 }
 """Program -> its option, and where its version stands in what it says."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from faregate.policies.limits import LimitStep, Ready
+from faregate.policies.limit_sets import Ready
+from faregate.policies.limits import LimitStep
 from faregate.snapshot import data
 from faregate.snapshot.call import Call, Identity, ReadyConsumer
 from faregate.stores.counters import Counters
@@ -64,7 +65,7 @@ def report(counters: Counters, label: str) -> None:
         one.release()
 
     step(call(time.monotonic()))
-    ready = next(iter(identity.consumer.counters.values()))
+    ready = identity.consumer.kept
     assert isinstance(ready, Ready)
     counted = ready.counted
 

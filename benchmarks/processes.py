@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Sequence
@@ -45,25 +46,36 @@ def _receive(connection: socket.socket) -> Answer:
             return Answer(0, b"")
 
 
-def exchange(port: int, call: bytes) -> Answer:
+def exchange(port: int, call: bytes, *, tls: bool = False) -> Answer:
     """Sends one call on a connection of its own and reads its answer. Raises OSError; waits two
     seconds at most.
     """
-    return burst(port, call, 1)[0]
+    return burst(port, call, 1, tls=tls)[0]
 
 
-def burst(port: int, call: bytes, count: int) -> list[Answer]:
+def burst(port: int, call: bytes, count: int, *, tls: bool = False) -> list[Answer]:
     """Sends ``count`` copies of ``call`` at once, each on a connection of its own. Raises OSError
     as exchange does.
     """
     with ExitStack() as stack:
-        connections = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=2))
-            for _ in range(count)
-        ]
+        connections = [stack.enter_context(_connect(port, tls=tls)) for _ in range(count)]
         for connection in connections:
             connection.sendall(call)
         return [_receive(connection) for connection in connections]
+
+
+def _connect(port: int, *, tls: bool) -> socket.socket:
+    plain = socket.create_connection(("127.0.0.1", port), timeout=2)
+    if not tls:
+        return plain
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # our own certificate, our own machine
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        return context.wrap_socket(plain)
+    except OSError:
+        plain.close()
+        raise
 
 
 def answer_length(data: bytes) -> tuple[int, int]:
@@ -140,7 +152,7 @@ class Program:
                 env=environment,
             )
 
-    def wait_until_answering(self, port: int, call: bytes, timeout_s: float) -> float:
+    def wait_until_answering(self, port: int, call: bytes, timeout_s: float, *, tls: bool = False) -> float:
         """Seconds from start until ``call`` was answered with 200. Raises StartError when it ended or took
         too long.
 
@@ -149,7 +161,7 @@ class Program:
         answer = Answer(0, b"")
         while (elapsed := time.monotonic() - self.started) < timeout_s and self._process.poll() is None:
             try:
-                answer = exchange(port, call)
+                answer = exchange(port, call, tls=tls)
             except OSError:
                 time.sleep(0.02)
                 continue

@@ -46,7 +46,7 @@ class Prover:
 
     def _send(self, call: bytes) -> Answer:
         self._sent += 1
-        return exchange(self._contender.port, call)
+        return exchange(self._contender.port, call, tls=self._contender.tls)
 
     def _hold(self, claim: str, seen: str, *, true: bool) -> None:
         if not true:
@@ -114,7 +114,8 @@ class Prover:
         for _ in range(_BURSTS_MAX):
             self._sent += _BURST
             seen |= {
-                json.loads(answer.body)["target"] for answer in burst(self._contender.port, call, _BURST)
+                json.loads(answer.body)["target"]
+                for answer in burst(self._contender.port, call, _BURST, tls=self._contender.tls)
             }
             if len(seen) == 2:
                 break

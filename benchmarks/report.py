@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.figures import spread
+from benchmarks.front import RELOAD_RATE, FrontResult
 from benchmarks.peers import CONTENDERS, PeersResult
 from benchmarks.plot import bar_chart
 from benchmarks.scale import ScaleResult
@@ -85,8 +87,32 @@ def scale_text(result: ScaleResult) -> str:
     )
 
 
+def front_text(result: FrontResult) -> str:
+    """The tables of the scenario `front`."""
+    idle = [[name, f"{cost / 1024:.1f}"] for name, cost in result.idle_bytes.items()]
+    reload = []
+    for contender in dict.fromkeys(each.contender for _, each in result.reload):
+        for what in ("calm", "reload"):
+            mine = [e.result for kind, e in result.reload if (kind, e.contender) == (what, contender)]
+            p50, p99 = spread([each.p50_us for each in mine]), spread([each.p99_us for each in mine])
+            reload.append([contender, what, p50.text(0), p99.text(0)])
+    return "\n".join(
+        [
+            _cpu_table(lines(result.rounds)),
+            _ratio_table(ratios(result.rounds), "faregate"),
+            table(["contender", "KiB resident per idle connection"], idle),
+            table(["contender", f"at {RELOAD_RATE}/s", "p50 us", "p99 us"], reload),
+        ]
+    )
+
+
 def write_results(
-    folder: Path, name: str, about: dict[str, object], peers: PeersResult | None, scale: ScaleResult | None
+    folder: Path,
+    name: str,
+    about: dict[str, object],
+    peers: PeersResult | None,
+    scale: ScaleResult | None,
+    front: FrontResult | None = None,
 ) -> Path:
     """Writes ``name``.json, .txt and .svg into ``folder``; returns the JSON's path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +134,13 @@ def write_results(
         found = [asdict(each) | {"verdict": each.verdict} for each in scale_ratios(scale.rounds)]
         summary["scale"] = {"lines": [asdict(each) for each in lines(scale.rounds)], "ratios": found}
         text.append(scale_text(scale))
+    if front is not None:
+        summary["front"] = {
+            "lines": [asdict(each) for each in lines(front.rounds)],
+            "ratios": [asdict(each) | {"verdict": each.verdict} for each in ratios(front.rounds)],
+            "idle_bytes": front.idle_bytes,
+        }
+        text.append(front_text(front))
     (folder / f"{name}.txt").write_text("\n".join(text))
     document = {
         "format": 1,
@@ -115,6 +148,7 @@ def write_results(
         "summary": summary,
         "peers": asdict(peers) if peers is not None else None,
         "scale": asdict(scale) if scale is not None else None,
+        "front": asdict(front) if front is not None else None,
     }
     path = folder / f"{name}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")

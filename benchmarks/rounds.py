@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.accounting import cpu_used_us
 from benchmarks.calls import write_calls
 from benchmarks.contenders.base import Contender, Ground
-from benchmarks.load import CONNECTIONS, LoadError, run_load
+from benchmarks.load import CONNECTIONS, LoadError, LoadResult, run_load
 from benchmarks.open_loop import FixedRateResult, run_fixed_rate
 
 
@@ -47,9 +47,20 @@ def measure(contender: Contender, series: str, number: int, calls: Path) -> Roun
     missing.
     """
     ground = contender.ground
+    wrk = ground.programs["wrk"]
+    return charge(
+        contender,
+        series,
+        number,
+        lambda: run_load(wrk, contender.port, calls, ground.load_core, tls=contender.tls),
+    )
+
+
+def charge(contender: Contender, series: str, number: int, load: Callable[[], LoadResult]) -> Round:
+    """Runs ``load`` and charges it what ``contender`` used. Raises as ``measure`` does."""
     lines_before = contender.quiet_lines()
     before = contender.cpu_ns()
-    result = run_load(ground.programs["wrk"], contender.port, calls, ground.load_core)
+    result = load()
     lines = contender.wait_for_lines(lines_before + result.calls) - lines_before
     used = cpu_used_us(before, contender.cpu_ns())
     # wrk stops with calls on the way: the gateway logs them, wrk does not count them.
@@ -77,7 +88,8 @@ def warm_up(contenders: Sequence[Contender], calls: Sequence[bytes], work: Path)
     path = work / "warm.calls"
     write_calls(path, calls)
     for contender in contenders:
-        run_load(contender.ground.programs["wrk"], contender.port, path, contender.ground.load_core)
+        ground = contender.ground
+        run_load(ground.programs["wrk"], contender.port, path, ground.load_core, tls=contender.tls)
 
 
 def interleave(

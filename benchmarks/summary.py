@@ -14,6 +14,10 @@ PROMISES: Final = (
     ("repeated", "envoy", 0.6),
     ("unique", "haproxy", 0.8),
     ("unique", "envoy", 0.8),
+    ("tls", "nginx", 2.0),
+    ("tls", "haproxy", 1.0),
+    ("tls", "envoy", 1.0),
+    ("h2", "envoy", 2.0),
 )
 """(series, contender, the most that Faregate's CPU per call may be of the contender's)."""
 SCALE_PROMISE: Final = 1.10

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from benchmarks import tokens
 from benchmarks.accounting import cpu_ns, resident_bytes
@@ -43,6 +43,8 @@ class Ground:
     core: int | None
     load_core: int | None
     python: str = sys.executable
+    certificate: Path | None = None
+    """PEM file of chain and key for what listens by TLS."""
 
 
 def fill(text: str, values: dict[str, str | int | Path]) -> str:
@@ -57,6 +59,12 @@ class Contender(ABC):
     title: str
     log: Path | None = None
     start_timeout_s: float = 30.0
+    limit_second: int = LIMIT_SECOND
+    limit_minute: int = LIMIT_MINUTE
+    tls: bool = False
+    """Whether callers come by TLS, with HTTP/2 on offer."""
+    listens: ClassVar[tuple[str, str]] = ("", "")
+    """What fills @LISTEN@ in its configuration: in clear, by TLS."""
 
     def __init__(self, ground: Ground, port: int, manager_port: int) -> None:
         self.ground = ground
@@ -86,7 +94,9 @@ class Contender(ABC):
         self._lines = self._lines_end = 0
         command = self.command()
         self._program = Program(command, output, self.ground.core, self.environment())
-        self.start_seconds = self._program.wait_until_answering(self.port, first_call, self.start_timeout_s)
+        self.start_seconds = self._program.wait_until_answering(
+            self.port, first_call, self.start_timeout_s, tls=self.tls
+        )
         self.settle()
 
     def settle(self) -> None:  # noqa: B027 - a hook; most have nothing to do
@@ -154,8 +164,9 @@ class Contender(ABC):
             "AUDIENCE": tokens.AUDIENCE,
             "KEY_SET": ground.series.key_set,
             "PUBLIC_KEY": ground.series.public_key,
-            "LIMIT_SECOND": LIMIT_SECOND,
-            "LIMIT_MINUTE": LIMIT_MINUTE,
+            "LIMIT_SECOND": self.limit_second,
+            "LIMIT_MINUTE": self.limit_minute,
+            "LISTEN": fill(self.listens[self.tls], {"CERTIFICATE": ground.certificate or ""}),
             "SMALL_LIMIT": tokens.SMALL_LIMIT,
             "SMALL_CONSUMER": tokens.SMALL_CONSUMER,
             **more,

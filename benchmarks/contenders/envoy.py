@@ -14,12 +14,31 @@ class Envoy(Contender):
     name = "envoy"
     title = "Envoy, same work"
     jwt_cache: ClassVar[str] = ""
+    listens = (
+        "",
+        """          transport_socket:
+            name: envoy.transport_sockets.tls
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+              common_tls_context:
+                alpn_protocols: [h2, http/1.1]
+                tls_certificates:
+                  - certificate_chain: {filename: @CERTIFICATE@}
+                    private_key: {filename: @CERTIFICATE@}
+""",
+    )
 
     def command(self) -> list[str]:
         work = self.ground.work
         self.log = work / f"{self.name}.log"
         self.log.write_bytes(b"")
-        config = self.write_config("envoy.yaml", f"{self.name}.yaml", LOG=self.log, JWT_CACHE=self.jwt_cache)
+        config = self.write_config(
+            "envoy.yaml",
+            f"{self.name}.yaml",
+            LOG=self.log,
+            JWT_CACHE=self.jwt_cache,
+            CODEC="AUTO" if self.tls else "HTTP1",
+        )
         options = "--concurrency 1 --disable-hot-restart --log-level error --file-flush-interval-msec 1000"
         return [self.ground.programs["envoy"], "-c", str(config), *options.split()]
 

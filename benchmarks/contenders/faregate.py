@@ -30,6 +30,7 @@ class Faregate(Contender):
 
     name = "faregate"
     title = "Faregate, everything on"
+    listens = ("", ", tls: {certificates: [{chain: @CERTIFICATE@, key: @CERTIFICATE@}]}")
 
     def command(self) -> list[str]:
         data = self.ground.work / f"{self.name}-data"
@@ -37,7 +38,7 @@ class Faregate(Contender):
         self.log = data / "access.jsonl"
         consumers = self.ground.work / f"{self.name}-consumers.yaml"
         consumers.write_text(json.dumps({"consumers": consumer_tree()}, indent=1))
-        config = self.write_config("faregate.yaml", "faregate.yaml", DATA=data, CONSUMERS=consumers.name)
+        config = self.write_config("faregate.yaml", f"{self.name}.yaml", DATA=data, CONSUMERS=consumers.name)
         return [self.ground.python, "-m", "faregate", "run", str(config)]
 
     def environment(self) -> dict[str, str] | None:

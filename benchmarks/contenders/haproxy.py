@@ -7,7 +7,7 @@ has.
 from typing import TYPE_CHECKING
 
 from benchmarks import tokens
-from benchmarks.contenders.base import LIMIT_MINUTE, LIMIT_SECOND, Contender
+from benchmarks.contenders.base import Contender
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,14 +18,15 @@ class HAProxy(Contender):
 
     name = "haproxy"
     title = "HAProxy, same work"
+    listens = ("", "ssl crt @CERTIFICATE@ alpn h2,http/1.1")
 
     def command(self) -> list[str]:
         work = self.ground.work
         plans = dict.fromkeys(tokens.CONSUMERS, "standard") | {tokens.SMALL_CONSUMER: "small"}
         maps: dict[str, Mapping[str, str | int]] = {
             "plans": plans,
-            "seconds": {"standard": LIMIT_SECOND, "small": LIMIT_SECOND},
-            "minutes": {"standard": LIMIT_MINUTE, "small": tokens.SMALL_LIMIT},
+            "seconds": {"standard": self.limit_second, "small": self.limit_second},
+            "minutes": {"standard": self.limit_minute, "small": tokens.SMALL_LIMIT},
         }
         for name, pairs in maps.items():
             lines = "".join(f"{key} {value}\n" for key, value in pairs.items())

@@ -15,9 +15,12 @@ class NginxBare(Contender):
 
     name = "nginx"
     title = "nginx, bare forwarding"
+    listens = ("", "ssl http2")
 
     def command(self) -> list[str]:
-        config = self.write_config("nginx.conf", "nginx.conf")
+        pem = self.ground.certificate
+        server = f"ssl_certificate {pem}; ssl_certificate_key {pem};" if self.tls else ""
+        config = self.write_config("nginx.conf", f"{self.name}.conf", SERVER=server)
         return [self.ground.programs["nginx"], "-p", str(self.ground.work), "-c", str(config)]
 
 
@@ -25,6 +28,7 @@ def start_upstream(ground: Ground) -> Program:
     """Starts the two targets in one nginx on the load's core. Raises StartError."""
     first, second = ground.targets
     values: dict[str, str | int | Path] = {"WORK": ground.work, "TARGET_1": first, "TARGET_2": second}
+    (ground.work / "large.json").write_text('{"data":"' + "x" * ((64 << 10) - 11) + '"}')
     config = ground.work / "upstream.conf"
     config.write_text(fill((CONFIGS / "upstream.conf").read_text(), values))
     output = ground.work / "upstream.out"
