@@ -39,6 +39,8 @@ class Reason(StrEnum):
     UNKNOWN_CONSUMER = "unknown_consumer"
     MALFORMED_KEY = "malformed_key"
     UNKNOWN_API_KEY = "unknown_api_key"
+    UNKNOWN_CERTIFICATE = "unknown_certificate"
+    OTHER_CERTIFICATE = "other_certificate"
 
 
 def missing(reason: Reason = Reason.NONE_SENT) -> Refusal:

@@ -2,24 +2,29 @@
 ``authenticate``).
 
 The credential present decides: ``Authorization: Bearer fg_...`` and ``X-API-Key`` are API keys, any other
-Bearer value is a token. Two accepted ones at once are refused, for it would depend on the order of checks who
-calls (RFC 6750 section 2). Verifying is left to the jwt and api_key policies; permissions and addresses to
-the steps after this.
+Bearer value is a token; without either, the certificate of the connection counts. Two accepted ones at once
+are refused, for it would depend on the order of checks who calls (RFC 6750 section 2). Verifying is left to
+the jwt, api_key and mtls policies; permissions and addresses to the steps after this.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from faregate.policies.api_key.step import PREFIX, ApiKeyVerifier
 from faregate.policies.api_key.step import build_verifier as build_api_key_verifier
 from faregate.policies.authenticate.challenge import Reason, invalid, missing
-from faregate.policies.jwt.step import JwtVerifier
+from faregate.policies.jwt.step import JwtVerifier, verifier_for
 from faregate.policies.jwt.step import build_verifier as build_jwt_verifier
+from faregate.policies.mtls.step import build_verifier as build_certificate_verifier
+from faregate.policies.mtls.step import certificate_or, certificate_step
 from faregate.snapshot.call import Call, ReadyConsumer, Step, Verdict
 from faregate.snapshot.data import Route, Snapshot
 from faregate.stores.keysets import KeySets
 
-KINDS: Final = frozenset({"jwt", "api_key"})
+if TYPE_CHECKING:
+    from faregate.policies.authenticate.index import CredentialIndex
+
+KINDS: Final = frozenset({"jwt", "api_key", "mtls"})
 
 
 class Authenticators:
@@ -30,10 +35,20 @@ class Authenticators:
     """
 
     def __init__(
-        self, snapshot: Snapshot, ready_consumers: Mapping[str, ReadyConsumer], keysets: KeySets
+        self,
+        snapshot: Snapshot,
+        ready_consumers: Mapping[str, ReadyConsumer],
+        keysets: KeySets,
+        index: "CredentialIndex | None" = None,
     ) -> None:
-        self.jwt = build_jwt_verifier(snapshot.issuers, snapshot.consumers, ready_consumers, keysets)
-        self.api_keys = build_api_key_verifier(snapshot.consumers, ready_consumers)
+        """``index``: tokens' subjects and API keys, gathered already; else they are ``snapshot``'s."""
+        if index is None:
+            self.jwt = build_jwt_verifier(snapshot.issuers, snapshot.consumers, ready_consumers, keysets)
+            self.api_keys = build_api_key_verifier(snapshot.consumers, ready_consumers)
+        else:
+            self.jwt = verifier_for(snapshot.issuers, index.subjects, keysets)
+            self.api_keys = ApiKeyVerifier(index.keys)
+        self.certificates = build_certificate_verifier(snapshot.consumers, ready_consumers)
         self._steps: dict[frozenset[str], Step] = {}
 
     def step_for(self, route: Route) -> "Step | None":
@@ -49,6 +64,11 @@ class Authenticators:
         return step
 
     def _build(self, kinds: frozenset[str]) -> Step:
+        if kinds == {"mtls"}:
+            return certificate_step(self.certificates)
+        if "mtls" in kinds:
+            others = kinds - {"mtls"}
+            return certificate_or(self.certificates, self._build(others), _carries(others))
         if kinds == {"jwt"}:
             return jwt_step(self.jwt)
         if kinds == {"api_key"}:
@@ -59,6 +79,21 @@ class Authenticators:
 def has_scheme_bearer(value: bytes) -> bool:
     """Whether an ``Authorization`` value names the scheme ``Bearer``, in any case (RFC 9110 section 11.1)."""
     return value[:6].lower() == b"bearer" and (len(value) == 6 or value.startswith(b" ", 6))
+
+
+def _carries(kinds: frozenset[str]) -> Callable[[Call], bool]:
+    """Whether a request holds a credential of ``kinds``."""
+    tokens, keys = "jwt" in kinds, "api_key" in kinds
+
+    def carries(call: Call) -> bool:
+        value = call.authorization
+        if keys and call.api_key is not None:
+            return True
+        if value is None or not has_scheme_bearer(value):
+            return False
+        return tokens or value.startswith(PREFIX, 7)
+
+    return carries
 
 
 def jwt_step(jwt: JwtVerifier) -> Step:

@@ -1,0 +1,299 @@
+"""What stands at each listening address: the plain protocol, or TLS with the certificates of the moment.
+
+Files that change are read again within seconds, in a thread; what does not fit leaves the former ones in use,
+and that is said. Connections stay. Only those that rest on an authority that is trusted no more, or on a
+certificate that has been revoked since, lose their caller at once and end with the call they are in.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from faregate.gateway.outbound import is_trusted, plain_address
+from faregate.gateway.tls import speakers
+from faregate.gateway.tls.connection import Speaker, TlsConnection
+from faregate.gateway.tls.peers import Peers
+from faregate.gateway.tls.profile import Profile, build, folded
+from faregate.records.frames import Reading
+from faregate.snapshot.call import PeerCertificate
+from faregate.snapshot.data import Listener, ListenerTls
+from faregate.stores.certificates import CertificateFault, stamp
+
+if TYPE_CHECKING:
+    from faregate.gateway.plane import Plane
+
+_log = logging.getLogger("faregate.tls")
+
+LOOK_EVERY_S: Final = 2.0
+"""How often the files are looked at."""
+TICKET_KEYS_S: Final = 12 * 3600.0
+"""How long a context is in use, and with it the keys of its tickets: who gets one opens no older session."""
+END_S: Final = 60.0
+"""What a call may take on a connection whose certificate is trusted no more."""
+LINES_MAX: Final = 10
+"""Failed handshakes told of by line between two looks; the metric has all."""
+CAUSES: Final = ("certificate", "closed", "protocol", "timeout")
+
+
+class Front:
+    """One listening address; calling it makes the protocol of a new connection."""
+
+    def __init__(self, plane: "Plane", place: str) -> None:
+        self.plane = plane
+        self.place = place
+        self.asked = ""
+        self._adopted = False
+        self.settings: ListenerTls | None = None
+        self.profile: Profile | None = None
+        self.failures: Counter[str] = Counter()
+        self.built_at = plane.monotonic()
+        self._lines = 0
+        self._peers = Peers()
+        self._waiting: dict[TlsConnection, str] = {}  # in their handshake, by address
+        self._proven: dict[TlsConnection, PeerCertificate] = {}
+        self._ending: dict[TlsConnection, float] = {}
+
+    def __call__(self) -> "Speaker | TlsConnection":
+        if not self._adopted:
+            raise RuntimeError("a listener without settings")  # which must never mean: without TLS
+        if self.profile is None:
+            return speakers.speaker_for("", self.plane)
+        return TlsConnection(self)
+
+    def name_asked(self, secured: ssl.SSLObject, name: str | None) -> None:
+        """OpenSSL has read the ClientHello of the handshake in progress."""
+        profile = self.profile
+        if name is None or profile is None:
+            return
+        self.asked = folded(name)
+        context = profile.context_for(self.asked)
+        if context is not profile.first:
+            secured.context = context
+
+    def adopt(self, settings: ListenerTls | None, profile: Profile | None, now: float) -> None:
+        """New connections get the new certificates; old ones are judged by the new authorities."""
+        changed = profile is not self.profile
+        self._adopted = True
+        self.settings, self.profile = settings, profile
+        if not changed:
+            return
+        self.built_at = now
+        self._peers = Peers()
+        for connection, peer in list(self._proven.items()):
+            if not _still_trusted(profile, peer):
+                del self._proven[connection]
+                self._ending[connection] = now + END_S
+                speaker = connection.speaker
+                if speaker is not None:
+                    speaker.certificate = None  # nobody calls by it any more
+                    speaker.drain()
+
+    def look(self, now: float) -> None:
+        """The regular work: ends what is to end as soon as its call is over."""
+        self._lines = 0
+        for connection, until in list(self._ending.items()):
+            if now >= until:
+                connection.abort()
+            elif connection.speaker is not None:
+                connection.speaker.drain()
+
+    def close(self) -> None:
+        """Ends the handshakes in progress."""
+        for connection in list(self._waiting):
+            connection.abort()
+
+    @property
+    def handshakes(self) -> int:
+        return len(self._waiting)
+
+    # what a connection asks
+
+    def secure(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        profile = self.profile
+        if profile is None:
+            raise ConnectionAbortedError  # the listener has turned plain between accept and here
+        return profile.first.wrap_bio(incoming, outgoing, server_side=True)
+
+    def admit(self, connection: TlsConnection) -> bool:
+        """A handshake has its place among the connections, of all and of its address."""
+        plane = self.plane
+        peer = connection.get_extra_info("peername")
+        if self.profile is None or not isinstance(peer, tuple):
+            return False
+        address = plain_address(str(peer[0]))
+        trusted = bool(plane.runtime.trusted) and is_trusted(address, plane.runtime.trusted)
+        connected = len(plane.clients) + len(self._waiting)
+        if not plane.doorkeeper.admits(address, connected, trusted=trusted):
+            return False
+        self._waiting[connection] = address
+        return True
+
+    def _shaken(self, connection: TlsConnection) -> None:
+        """The handshake is over; what speaks now asks for its own place."""
+        address = self._waiting.pop(connection, None)
+        if address is not None:
+            self.plane.doorkeeper.left(address)
+
+    def speaker(self, connection: TlsConnection) -> Speaker | None:
+        self._shaken(connection)
+        secured = connection.secured
+        profile = self.profile
+        if secured is None or profile is None:
+            return None
+        peer = None
+        if profile.asks:
+            try:
+                peer = self._peers.read(secured)
+            except CertificateFault as fault:
+                self.failed(connection, "certificate", str(fault))
+                return None
+            if peer is not None and not _still_trusted(profile, peer):
+                self.failed(connection, "certificate", "its authority was taken away during the handshake")
+                return None
+        cipher = secured.cipher()
+        speaker = speakers.speaker_for(secured.selected_alpn_protocol() or "", self.plane)
+        speaker.proto = b"https"
+        speaker.tls = f"{secured.version()} {cipher[0] if cipher else ''}"
+        speaker.server_name = connection.name
+        if peer is not None:
+            speaker.certificate = peer
+            self._proven[connection] = peer
+        return speaker
+
+    def failed(self, connection: TlsConnection, cause: str, detail: str) -> None:
+        self._shaken(connection)
+        self.failures[cause] += 1
+        if cause == "certificate" and self._lines < LINES_MAX:
+            self._lines += 1
+            peer = connection.get_extra_info("peername")
+            address = peer[0] if isinstance(peer, tuple) else "nobody"
+            _log.warning("%s: a certificate of %s was refused: %s", self.place, address, detail)
+
+    def gone(self, connection: TlsConnection) -> None:
+        self._shaken(connection)
+        self._proven.pop(connection, None)
+        self._ending.pop(connection, None)
+
+
+def _still_trusted(profile: Profile | None, peer: PeerCertificate) -> bool:
+    if profile is None or peer.anchor not in profile.authorities:
+        return False
+    revocations = profile.revocations
+    return revocations is None or (peer.issuer, peer.serial) not in revocations.serials
+
+
+class Fronts:
+    """All of a worker's, by address as configured. ``says``: this worker speaks for all of them."""
+
+    def __init__(self, plane: "Plane", *, says: bool) -> None:
+        self._plane = plane
+        self._says = says
+        self._fronts: dict[str, Front] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def __getitem__(self, listener: Listener) -> Front:
+        return self._front(listener)
+
+    def _front(self, listener: Listener) -> Front:
+        place = f"{listener.host}:{listener.port}"
+        front = self._fronts.get(place)
+        if front is None:
+            front = self._fronts[place] = Front(self._plane, place)
+        return front
+
+    def prepare(self, listeners: Iterable[Listener]) -> dict[str, Profile | None]:
+        """What the listeners need, built beside what is running. Raises ``CertificateFault``."""
+        made: dict[str, Profile | None] = {}
+        for listener in listeners:
+            front = self._front(listener)
+            if listener.tls is None:
+                made[front.place] = None
+            elif (
+                front.profile is not None
+                and front.settings == listener.tls
+                and stamp(listener.tls.files) == front.profile.read
+            ):
+                made[front.place] = front.profile
+            else:
+                made[front.place] = build(listener.tls, speakers.OFFERED, front.name_asked)
+        return made
+
+    def adopt(self, listeners: Iterable[Listener], made: dict[str, Profile | None]) -> None:
+        """Puts to use what ``prepare`` made; listeners that are gone are forgotten."""
+        now = self._plane.monotonic()
+        kept = {}
+        for listener in listeners:
+            front = self._front(listener)
+            front.adopt(listener.tls, made[front.place], now)
+            kept[front.place] = front
+        for place, front in self._fronts.items():
+            if place not in kept:
+                front.close()
+        self._fronts = kept
+
+    def start(self) -> None:
+        self._task = self._plane.loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for front in list(self._fronts.values()):
+                front.look(self._plane.monotonic())
+                await self._renew(front)
+
+    async def _renew(self, front: Front) -> None:
+        """Reads files that have changed. One try for each change: a half-written file changes again."""
+        settings, profile = front.settings, front.profile
+        if settings is None or profile is None:
+            return
+        loop = self._plane.loop
+        found = await loop.run_in_executor(None, stamp, settings.files)
+        old = self._plane.monotonic() - front.built_at >= TICKET_KEYS_S
+        if found == profile.read and not old:
+            return
+        try:
+            made = await loop.run_in_executor(None, build, settings, speakers.OFFERED, front.name_asked)
+        except CertificateFault as fault:
+            if front.profile is profile:
+                front.profile = profile._replace(read=found)
+                front.built_at = self._plane.monotonic()
+            if self._says:
+                _log.warning("%s: the former certificates stay in use; %s", front.place, fault)
+            return
+        if front.settings is settings:  # else a reload came between
+            front.adopt(settings, made, self._plane.monotonic())
+            if self._says and found != profile.read:
+                _log.info("%s: certificate files were read again", front.place)
+
+    @property
+    def handshakes(self) -> int:
+        """How many are in progress: their callers are connected, and have calls to make."""
+        return sum(front.handshakes for front in self._fronts.values())
+
+    def readings(self) -> list[Reading]:
+        """When each file's certificate or list ends, and how many handshakes failed."""
+        ends: dict[str, float] = {}
+        failures: Counter[str] = Counter()
+        for front in self._fronts.values():
+            if front.profile is not None:
+                ends.update(front.profile.ends)
+            failures.update(front.failures)
+        if not ends:
+            return []  # no listener speaks TLS
+        return [
+            *(
+                Reading("faregate_certificate_expires_timestamp_seconds", (name,), at)
+                for name, at in ends.items()
+            ),
+            *(Reading("faregate_tls_handshakes_failed_total", (cause,), failures[cause]) for cause in CAUSES),
+        ]
+
+    async def close(self) -> None:
+        for front in self._fronts.values():
+            front.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

@@ -1,0 +1,140 @@
+"""What a TLS listener is made of: one context for each certificate, chosen by the name that is asked for.
+
+TLS 1.2 and 1.3 only, authenticated encryption with forward secrecy, no compression, no renegotiation, no
+early data (http-rules.md section 5). A listener that asks for certificates gives no tickets: each connection
+proves its caller anew. Building reads files and takes milliseconds; it belongs in a thread.
+"""
+
+import ssl
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
+
+from faregate.snapshot.data import ListenerTls, ServerCertificate
+from faregate.stores.certificates import (
+    CIPHERS,
+    CertificateFault,
+    Revocations,
+    Served,
+    Stamp,
+    check_key,
+    read_authorities,
+    read_chain,
+    read_file,
+    read_revocations,
+    stamp,
+    try_out,
+)
+
+T = TypeVar("T")
+_MODES: Final = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+NAME_BYTES_MAX: Final = 253
+
+NameAsked = Callable[[ssl.SSLObject, "str | None"], None]
+"""Called while a ClientHello is read, with the name in it."""
+
+
+class Profile(NamedTuple):
+    """A listener's certificates ready for use.
+
+    ``exact`` and ``wild``: contexts by name, and by what follows the ``*``. ``ends``: seconds since the epoch
+    by file. ``authorities``: SHA-256 of each certificate that may sign callers'; empty when none is asked
+    for. ``read``: what the files looked like before they were read.
+    """
+
+    first: ssl.SSLContext
+    exact: dict[str, ssl.SSLContext]
+    wild: dict[str, ssl.SSLContext]
+    ends: dict[str, float]
+    authorities: frozenset[bytes]
+    revocations: Revocations | None
+    asks: bool
+    read: Stamp
+
+    def context_for(self, name: str) -> ssl.SSLContext:
+        """The first one for a name that no certificate has."""
+        found = self.exact.get(name)
+        if found is None:
+            found = self.wild.get(name.partition(".")[2])  # one label, no more (RFC 9525 section 6.3)
+        return self.first if found is None else found
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: ``HOST`` and ``host.`` are ``host`` (http-rules.md section 5)."""
+    return name.lower().removesuffix(".")[:NAME_BYTES_MAX]
+
+
+def build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) -> Profile:
+    """Reads every file and makes the contexts. Raises ``CertificateFault``, which names the file."""
+    read = stamp(settings.files)
+    exact: dict[str, ssl.SSLContext] = {}
+    wild: dict[str, ssl.SSLContext] = {}
+    ends: dict[str, float] = {}
+    contexts = []
+    authorities: frozenset[bytes] = frozenset()
+    revocations = None
+    if settings.client_mode != "none":
+        trusted = _of(settings.client_ca, lambda: read_authorities(read_file(settings.client_ca)))
+        authorities, ends[settings.client_ca] = trusted.digests, trusted.ends
+        if settings.client_crl:
+            revocations = _of(settings.client_crl, lambda: read_revocations(read_file(settings.client_crl)))
+            ends[settings.client_crl] = revocations.ends
+    for one in settings.certificates:
+        served = _of(one.chain, partial(_served, one.chain))
+        _of(one.key, partial(_check_key, one))
+        _of(one.chain, partial(try_out, one.chain, one.key))
+        context = _context(settings, protocols)
+        context.load_cert_chain(one.chain, one.key)
+        contexts.append(context)
+        ends[one.chain] = served.ends
+        for name in served.names:
+            if name.startswith("*."):
+                wild.setdefault(name[2:], context)
+            else:
+                exact.setdefault(folded(name), context)
+    first = contexts[0]
+
+    def choose(secured: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        asked(secured, name)
+
+    first.sni_callback = choose
+    return Profile(first, exact, wild, ends, authorities, revocations, settings.client_mode != "none", read)
+
+
+def _served(chain: str) -> Served:
+    return read_chain(read_file(chain))
+
+
+def _check_key(one: ServerCertificate) -> None:
+    check_key(read_file(one.chain), read_file(one.key))
+
+
+def _of(path: str, make: Callable[[], T]) -> T:
+    """What ``make`` makes of the file at ``path``, which a fault then names."""
+    try:
+        return make()
+    except CertificateFault as fault:
+        raise CertificateFault(f"{path}: {fault}") from None
+
+
+def _context(settings: ListenerTls, protocols: Sequence[str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(list(protocols))
+    context.verify_mode = _MODES[settings.client_mode]
+    if settings.client_mode == "none":
+        return context
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    context.load_verify_locations(cafile=settings.client_ca)
+    if settings.client_crl:
+        context.load_verify_locations(cafile=settings.client_crl)
+        # The whole chain's, so that an intermediate can be revoked as well; without a list there is no trust.
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    return context
