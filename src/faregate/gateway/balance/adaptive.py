@@ -77,14 +77,19 @@ class AdaptiveBalancer(Balancer):
         if not first.in_flight:
             first.waiting_since = now
         first.in_flight += 1
+        if first.trial:
+            self._refresh_at = 0.0  # the next pick looks whether it has room for more
         return first
 
     def finished(self, target: TargetState, now: float, latency_s: float, failed: bool) -> None:  # noqa: FBT001 - contract
         target.in_flight -= 1
+        target.calls += 1
         if failed:
-            self._trouble(target, now, _TROUBLE_STEP)
-        elif target.trouble:
+            self._trouble(target, now, _TROUBLE_STEP, latency_s)
+        elif target.trouble or target.trial:
             self._relieve(target, _TROUBLE_KEPT)
+            if target.trial:
+                self._count_good_trial(target, now, latency_s)
         age_s = now - target.answered_at
         target.answered_at = target.waiting_since = now
         known_s = target.latency_s
@@ -99,8 +104,10 @@ class AdaptiveBalancer(Balancer):
 
     def connect_failed(self, target: TargetState, now: float) -> None:
         target.in_flight -= 1
+        target.calls += 1
+        target.silences += 1
         target.waiting_since = now
-        self._trouble(target, now, _TROUBLE_CONNECT_STEP)
+        self._trouble(target, now, _TROUBLE_CONNECT_STEP, 0.0)
 
     def _status(self, target: TargetState, now: float) -> TargetStatus:
         return super()._status(target, now)._replace(latency_s=target.latency_s)
@@ -109,10 +116,10 @@ class AdaptiveBalancer(Balancer):
         left = [target for target in self._ready if target not in tried]
         return _as_targets(left)
 
-    def _trouble(self, target: TargetState, now: float, step: float) -> None:
+    def _trouble(self, target: TargetState, now: float, step: float, latency_s: float) -> None:
         target.trouble += (1.0 - target.trouble) * step
         _set_odds(target)
-        self._count_failure(target, now)
+        self._count_failure(target, now, latency_s)
 
     def _relieve(self, target: TargetState, kept: float) -> None:
         target.trouble *= kept

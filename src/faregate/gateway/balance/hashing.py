@@ -71,6 +71,8 @@ class HashBalancer(Balancer):
                 chosen = self._owners[slot] = self._owner(slot, self._ready)
                 assert chosen is not None
         chosen.in_flight += 1
+        if chosen.trial:
+            self._refresh_at = 0.0
         return chosen
 
     def _owner(self, slot: int, targets: Sequence[TargetState]) -> TargetState | None:

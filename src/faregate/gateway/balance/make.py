@@ -50,4 +50,10 @@ def make_balancer(
                 state.latency_s = min(known.latency_s for known in kept.values())
         state.data = target
         states.append(state)
-    return method(upstream, states, now, random or Random())  # noqa: S311 - spreads load, guards nothing
+    balancer = method(upstream, states, now, random or Random())  # noqa: S311 - spreads load, guards nothing
+    if previous is not None:
+        balancer.listener = previous.listener
+        balancer.gate = previous.gate
+        balancer.budget = previous.budget
+        balancer.opened = previous.opened
+    return balancer

@@ -58,6 +58,8 @@ class RandomBalancer(Balancer):
             # hi: a product that rounds up to the last bound still falls to the last target.
             chosen = ready[bisect_right(bounds, self._draw() * bounds[-1], 0, len(bounds) - 1)]
         chosen.in_flight += 1
+        if chosen.trial:
+            self._refresh_at = 0.0
         return chosen
 
     def _arrange(self) -> None:
@@ -93,6 +95,8 @@ class LeastRequestsBalancer(Balancer):
         chosen = tied[0] if len(tied) == 1 else draw_by_share(tied, self._random)
         if chosen is not None:
             chosen.in_flight += 1
+            if chosen.trial:
+                self._refresh_at = 0.0
         return chosen
 
 
@@ -127,6 +131,8 @@ class RoundRobinBalancer(Balancer):
         chosen.turn = turn + 1.0 / chosen.share
         heapreplace(due, (chosen.turn, index, chosen))
         chosen.in_flight += 1
+        if chosen.trial:
+            self._refresh_at = 0.0
         return chosen
 
     def _pick_untried(self, tried: tuple[TargetState, ...]) -> TargetState | None:
@@ -136,6 +142,8 @@ class RoundRobinBalancer(Balancer):
         for _, _, chosen in sorted(self._due, key=lambda each: each[:2]):
             if chosen not in tried:
                 chosen.in_flight += 1
+                if chosen.trial:
+                    self._refresh_at = 0.0
                 return chosen
         return None
 
