@@ -3,7 +3,8 @@
 import pytest
 
 from faregate.stores.counters import Counters
-from faregate.stores.counters_head import CountersError
+from faregate.stores.counters_head import CountersError, LockHeldError
+from faregate.stores.counters_layout import HEAD_LOCK
 from tests.stores import table
 
 
@@ -89,3 +90,33 @@ def test_an_index_outside_the_cells_is_refused(path, index):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CountersError, match=r"absent\.bin"):
         Counters.open(tmp_path / "absent.bin", 0, 1)
+
+
+def test_a_lock_that_does_not_move_is_told_from_one_that_did(path):
+    clock = table.HeldClock(0)
+    one = table.join(path, 0, 2)
+    pauses = []
+    two = Counters.open(path, 1, 2, clock=clock, pause=pauses.append)
+    assert not two.locks.stuck(9 * table.SECOND, table.SECOND), "nobody waited for it"
+    one.locks.lock(3, 7)
+    assert two.locks.lock(3, 7) == -1
+    assert not two.locks.stuck(table.SECOND - 1, table.SECOND)
+    assert two.locks.stuck(table.SECOND, table.SECOND)
+    one.locks.unlock(3)
+    assert not two.locks.stuck(9 * table.SECOND, table.SECOND)
+    assert one.locks.lock(3, 7) == 7, "asking has not kept it"
+    pauses.clear()
+    assert two.locks.lock(3, 7) == -1
+    assert pauses, "calls may wait for it again"
+    one.close()
+    two.close()
+
+
+def test_a_start_that_meets_a_lock_that_does_not_move_says_which_error_that_is(path):
+    one = table.join(path, 0, 2)
+    two = table.join(path, 1, 2)
+    one.locks.try_byte(HEAD_LOCK)
+    with pytest.raises(LockHeldError, match="stopped"):
+        two.locks.lock_byte(HEAD_LOCK)
+    one.close()
+    two.close()
