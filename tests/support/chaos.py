@@ -1,10 +1,13 @@
 """A TCP proxy that misbehaves on purpose, between the gateway and anything it talks to (http-rules.md section 10).
 
 Faults are values that the test sets at any time and that apply to the bytes that follow: delay and jitter, rate, slicing,
-a cut or reset after byte N in either direction, silence, refusal, late close. Seeded, so that a run can be repeated.
+a cut, reset or half-close after byte N in either direction, silence, refusal, late close. Seeded, so that a run can be repeated.
+Bytes are counted from the moment a fault was set, or from the connection's begin when that was later. ``chaos_process`` is
+the same in a process of its own.
 """
 
 import asyncio
+import contextlib
 import random
 import socket
 import threading
@@ -23,8 +26,9 @@ class Faults:
     """What happens to one direction. Zero or False means: not.
 
     ``delay_ms`` and ``jitter_ms`` before each piece; ``bytes_per_s`` at most; ``slice_bytes`` per write; ``cut_after`` and
-    ``reset_after``: bytes that pass before the connection ends that way, -1 for never; ``silent``: bytes are read and dropped;
-    ``close_late_ms``: how long an end of stream is kept back.
+    ``reset_after``: bytes that pass before the connection ends that way, -1 for never; ``half_close_after``: bytes that pass before
+    this direction alone ends, the rest being dropped; ``silent``: bytes are read and dropped; ``close_late_ms``: how long an end of
+    stream is kept back.
     """
 
     delay_ms: float = 0
@@ -33,6 +37,7 @@ class Faults:
     slice_bytes: int = 0
     cut_after: int = -1
     reset_after: int = -1
+    half_close_after: int = -1
     silent: bool = False
     close_late_ms: float = 0
 
@@ -48,10 +53,21 @@ class _Link:
     near: Wire
     far: Wire
     passed: dict[str, int] = field(default_factory=lambda: {"up": 0, "down": 0})
+    under: dict[str, Faults] = field(default_factory=dict)
+    """The faults that ``passed`` counts under."""
+    half_closed: set[str] = field(default_factory=set)
+
+    def counted(self, direction: str, faults: Faults) -> int:
+        """Bytes that passed in this direction since ``faults`` hold."""
+        if self.under.get(direction) is not faults:
+            self.under[direction] = faults
+            self.passed[direction] = 0
+        return self.passed[direction]
 
     def reset_on_close(self) -> None:
-        self.near.reset_on_close()
-        self.far.reset_on_close()
+        for wire in (self.near, self.far):
+            with contextlib.suppress(OSError):  # closed already, its task about to be forgotten
+                wire.reset_on_close()
 
 
 class ChaosProxy:
@@ -163,7 +179,7 @@ class ChaosProxy:
                 pumps.create_task(self._pump(link, "up"))
                 pumps.create_task(self._pump(link, "down"))
         except* OSError:
-            link.near.reset_on_close()
+            link.reset_on_close()
         except* _EndedError:
             pass
         finally:
@@ -183,7 +199,8 @@ class ChaosProxy:
         if source.reset:
             link.reset_on_close()
             raise _EndedError
-        sink.half_close()
+        if direction not in link.half_closed:
+            sink.half_close()
 
     async def _pass_on(self, link: _Link, direction: str, sink: Wire, piece: bytes) -> None:
         """Sends one piece under the faults that hold now. Raises _EndedError when they end the connection."""
@@ -193,15 +210,24 @@ class ChaosProxy:
             wait_s += len(piece) / faults.bytes_per_s
         if wait_s:
             await asyncio.sleep(wait_s)
+        passed = link.counted(direction, faults)
         for limit, reset in ((faults.cut_after, False), (faults.reset_after, True)):
-            if limit >= 0 and link.passed[direction] + len(piece) >= limit:
-                await sink.send(piece[: max(0, limit - link.passed[direction])])
+            if limit >= 0 and passed + len(piece) >= limit:
+                if direction not in link.half_closed:
+                    await sink.send(piece[: max(0, limit - passed)])
                 if reset:
                     link.reset_on_close()
                 raise _EndedError
         link.passed[direction] += len(piece)
-        if not faults.silent:
-            await sink.send(piece)
+        if faults.silent or direction in link.half_closed:
+            return
+        limit = faults.half_close_after
+        if 0 <= limit <= passed + len(piece):
+            await sink.send(piece[: max(0, limit - passed)])
+            link.half_closed.add(direction)
+            sink.half_close()
+            return
+        await sink.send(piece)
 
 
 def both(proxy: ChaosProxy, **changes: float) -> None:

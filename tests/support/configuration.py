@@ -91,7 +91,8 @@ def base(port: int, manager_port: int, upstream_url: str, *, workers: int = 1) -
             "workers": workers,
             "data": "./data",
         },
-        "upstreams": {"main": {"targets": [upstream_url]}},
+        # No breaker: what the tests provoke on purpose shall not take the only target out.
+        "upstreams": {"main": {"targets": [upstream_url], "health": {"breaker": "off"}}},
         "apis": {
             "open": public_api("main", "/open/v1"),
             "narrow": public_api("main", "/narrow/v1", body="1KiB"),

@@ -45,7 +45,7 @@ FIELDS: Final = [
 ]
 _RANK: Final = {name: rank for rank, name in enumerate(FIELDS)}
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
-_SAMPLE: Final = re.compile(r"([a-z_]+)(?:\{(.*)\})? ([-+0-9.eE]+|NaN|\+Inf)")
+_SAMPLE: Final = re.compile(r"([a-z_][a-z0-9_]*)(?:\{(.*)\})? ([-+0-9.eE]+|NaN|\+Inf)")
 _LABEL: Final = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 
 

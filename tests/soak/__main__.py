@@ -1,0 +1,35 @@
+"""``python -m tests.soak --seconds N --seed S``: prints a JSON summary; exit status 1 when an invariant was broken."""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.soak.run import Plan, soak
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak")
+    parser.add_argument("--seconds", type=float, default=1800)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--per-second", type=float, default=100)
+    parser.add_argument(
+        "--every", type=float, default=0, help="seconds between faults; 0 chooses: 20 in long runs"
+    )
+    parser.add_argument("--only", default="", help="names of faults, joined by commas; all by default")
+    parser.add_argument("--folder", type=Path, help="keeps the gateway's folder there")
+    options = parser.parse_args()
+    plan = Plan(options.seconds, options.seed, options.per_second, options.every, options.only)
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        summary = soak(plan, options.folder)
+    else:
+        with tempfile.TemporaryDirectory(prefix="faregate-soak-") as folder:
+            summary = soak(plan, Path(folder))
+    print(json.dumps(summary, indent=1))
+    return 1 if summary["violations"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
