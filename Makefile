@@ -15,14 +15,14 @@ ARGS ?=
 COMPILED := @$(BIN)/python -m faregate.compiled || [ $$? -eq 3 ]
 
 # Slow folders, last among the parallel ones; everything else under tests/ comes first by itself.
-SLOW := tests/demo tests/e2e
+SLOW := tests/demo tests/e2e tests/faults
 QUICK := $(filter-out $(SLOW) tests/support tests/vectors,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
 PYTEST := $(BIN)/python -m pytest
 # Two at a time, a file's tests in one process: they share its gateways. Ports are chosen free.
 TOGETHER := $(PYTEST) -n 2 --dist loadfile -m "not proof"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format prove bench compiled environment clean
+.PHONY: help run test check format prove soak fuzz bench compiled environment clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -54,7 +54,17 @@ prove: ## the proofs in their long form; several minutes
 	$(ENVIRONMENT) dev
 	$(COMPILED)
 	FAREGATE_PROOF=long $(PYTEST) -m proof tests $(ARGS)
-	FAREGATE_PROOF=long $(PYTEST) tests/e2e/test_fuzz.py $(ARGS)
+	FAREGATE_PROOF=long $(PYTEST) --timeout 1800 tests/e2e/test_fuzz.py tests/fuzz tests/faults $(ARGS)
+
+soak: ## 30 minutes of seeded faults under load, then every invariant; ARGS="--seconds N --seed S"
+	$(ENVIRONMENT) dev
+	$(COMPILED)
+	$(BIN)/python -m tests.soak $(ARGS)
+
+fuzz: ## coverage-guided fuzzing by atheris, a minute a target; ARGS=--seconds=1800 before a release
+	$(ENVIRONMENT) dev
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -r fuzz/requirements.txt
+	$(BIN)/python fuzz/run.py $(ARGS)
 
 bench: ## beside nginx, HAProxy and Envoy; about 15 minutes
 	$(ENVIRONMENT) bench

@@ -25,8 +25,7 @@ def test_names_are_those_of_the_long_options() -> None:
         f"FAREGATE_{name}" for name in ("DURATION", "PORT", "DIR", "NO_TRAFFIC", "PLAIN", "JSON")
     }
     assert {parameter.envvar for name, parameter in OPTIONS if name == "run"} == {
-        "FAREGATE_FILE",
-        "FAREGATE_JSON",
+        f"FAREGATE_{name}" for name in ("FILE", "WATCH", "STRICT", "GRACE", "DRAIN_WAIT", "JSON")
     }
 
 

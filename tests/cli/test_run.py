@@ -59,6 +59,7 @@ def test_start_reload_and_stop_are_events(gateway: Run) -> None:
         "revision": 1,
     }
     assert started["listen"][0].startswith("127.0.0.1:")  # type: ignore[index]
+    assert gateway.hear()["event"] == "memory"
     gateway.reload(GOOD.replace("GET /payments", "GET /payments/{id}"))
     reloaded = gateway.hear()
     assert (reloaded["event"], reloaded["revision"]) == ("reloaded", 2)

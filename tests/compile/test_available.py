@@ -6,19 +6,12 @@ from pathlib import Path
 import pytest
 
 from faregate.compile.available import NOT_AVAILABLE
-from tests.model.configs import API, DIGEST, UPSTREAM, brief, check
+from tests.model.configs import API, UPSTREAM, brief, check
 
 CASES = [
-    ("gateway:\n  listen: [{address: '127.0.0.1:1', tls: {certificates: [{chain: a, key: b}], client_certificates: {mode: none}}}]\n", 2, 37),
     ("gateway:\n  store: postgresql://user:password@host/db\n", 2, 3),
     ("gateway:\n  shared: redis://host:6379/0\n", 2, 3),
     ("gateway:\n  shared: rediss://host:6379/0\n", 2, 3),
-    ("upstreams: {u: {targets: [http://a, https://b]}}\n", 1, 37),
-    ("upstreams: {u: {targets: [{url: https://b, weight: 2}]}}\n", 1, 28),
-    ("upstreams: {u: {targets: [http://b], tls: {ca: c, certificate: d, key: e, server_name: f}}}\n", 1, 38),
-    (f"consumers: {{a: {{credentials: [{{mtls: {{sha256: {DIGEST}}}}}]}}}}\n", 1, 32),
-    ("consumers: {a: {credentials: [{mtls: {subject: 'CN=acme, O=Acme Ltd', ca: partners}}]}}\n", 1, 32),
-    (UPSTREAM + API.replace("[api_key]", "[api_key, mtls]"), 5, 29),
     (UPSTREAM + API.replace("{v1: {path: /v1}}", "{by: header, name: Api-Version, default: pinned, '2026-11-01': {state: active}}"), 6, 16),
     *[(UPSTREAM + API + f"        idempotency: {form}\n", 9, 9) for form in (
         "required", "optional", "{required: true}",

@@ -21,9 +21,8 @@ from faregate.snapshot.data import (
     Target,
     Upstream,
     Version,
-    decode,
-    encode,
 )
+from faregate.snapshot.encoded import decode, encode
 from tests.model.configs import API, DIGEST, PLAN, UPSTREAM, compiled
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

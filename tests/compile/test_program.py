@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faregate.compile.program import write_private
-from faregate.snapshot.data import decode
+from faregate.snapshot.encoded import decode
 from tests.model.configs import API, PLAN, UPSTREAM, write
 
 

@@ -31,6 +31,36 @@ REVIEWED = {
     },
     "gateway.http1.sections": {"raw[match.end() - 2:]": "the match ends with a line end inside raw"},
     "gateway.http1.targets": {"version[-1:]": "a negative bound is cut off at the beginning"},
+    "gateway.http2.connection": {
+        "left[size:]": "size is at most its length",
+        "data[at + 5:begin]": "nine bytes from at on are there",
+        "data[begin:at]": "at is begin and a length, both within data",
+        "data[at:]": "only when at < size",
+    },
+    "gateway.http2.frames": {
+        "block[at:at + frame_bytes_max]": "at < len(block)",
+        "payload[at:at + 2]": "a multiple of six bytes, walked by sixes",
+        "payload[at + 2:at + 6]": "likewise",
+        "payload[begin:end]": "only when begin <= end",
+    },
+    "gateway.http2.grpc": {"content_type[16:17]": "asked only when sixteen bytes stand before"},
+    "gateway.http2.sending": {"piece[room:]": "only when it is longer than room"},
+    "gateway.http2.stream": {
+        "data[end + 4:]": "every head that an exchange writes ends in an empty line",
+        "data[at:at + FRAME_BYTES_MAX]": "at < size",
+    },
+    "gateway.http2.translate": {
+        "fields[1:]": "not bytes",
+        "fields[4:]": "not bytes",
+        "lines[1:]": "not bytes",
+        "lines[0][9:12]": "a status line that an exchange wrote: 12 bytes at least",
+    },
+    "gateway.http2.upstream": {
+        "data[at + 5:begin]": "nine bytes from at on are there",
+        "data[begin:at]": "at is begin and a length, both within data",
+        "data[at:]": "only when at < len(data)",
+    },
+    "gateway.http2.upstream_stream": {"data[end + 4:]": "the head of a request comes whole and first"},
     "gateway.listener": {
         "data[at:end]": "only when end > at",
         "data[taken:]": "taken is at most its length",
@@ -41,6 +71,10 @@ REVIEWED = {
     "gateway.outbound": {"made[32:]": "always 48 bytes"},
     "gateway.router": {"template.encode().split(b'/')[1:]": "not bytes"},
     "gateway.upstream": {"data[end:]": "end is where its head ends"},
+    "gateway.websocket": {
+        "data[at:]": "at < size",
+        "data[at + 2:at + head]": "a head of that length is there",
+    },
     "policies.authenticate.step": {"value[7:]": "seven bytes stand before the prefix that was found"},
     "policies.concurrency.step": {"self.cells[cell:cell + used]": "not bytes"},
     "policies.jwt.claims": {"start[7:]": "begins with `bearer `"},

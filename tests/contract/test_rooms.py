@@ -23,7 +23,7 @@ NARROWER = [
         "faregate.model.*",
         {"faregate.model.values", "faregate.model.addresses"},
     ),
-    ("faregate.compile.*", "faregate.stores.*", {"faregate.stores.jwk"}),
+    ("faregate.compile.*", "faregate.stores.*", {"faregate.stores.certificates", "faregate.stores.jwk"}),
 ]
 """Of this room, these modules may import from that room only those named."""
 

@@ -12,7 +12,7 @@ from faregate.cli.app import COMMANDS
 from faregate.cli.check import command as check_command
 from faregate.compile import compile_config
 from faregate.demo.folder import Ports, configuration
-from faregate.gateway import revisions, supervisor, voice, worker
+from faregate.gateway import commands, revisions, starting, supervisor, voice
 from faregate.gateway.control import GRACE_S
 from faregate.gateway.http1.answers import refusal_answer
 from faregate.kernel.problems import Refusal
@@ -22,6 +22,7 @@ from faregate.model.tree import SECTIONS
 from faregate.model.yaml_text import YamlText
 from faregate.records.lines import FIELDS
 from tests.docs.pages import DOCS, ROOT, Block, blocks
+from tests.docs.sample_files import lay_certificates
 
 RUNNING = DOCS / "guides" / "running.md"
 COMPLETIONS = {
@@ -60,6 +61,7 @@ def completed(text: str) -> dict[str, object]:
 
 def findings(folder: Path, tree: dict[str, object]) -> list[Diagnostic]:
     shutil.copytree(ROOT / "examples" / "keys", folder / "keys", dirs_exist_ok=True)
+    lay_certificates(folder)
     file = folder / "sample.json"
     file.write_text(json.dumps(tree), encoding="utf-8")
     return compile_config(load(file, {}), 1)[1]
@@ -158,12 +160,14 @@ def test_the_systemd_unit_runs_commands_that_exist_and_waits_long_enough() -> No
     unit.optionxform = str  # type: ignore[assignment]
     unit.read_string(block.text)
     service = unit["Service"]
-    for key in ("ExecStartPre", "ExecStart"):
+    for key in ("ExecStart", "ExecReload"):
         program, command, file = service[key].split()
         assert program.endswith("/faregate")
         assert command in COMMANDS
         assert file.endswith("faregate.yaml")
-    assert "-HUP $MAINPID" in service["ExecReload"]
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "all"), (
+        "an upgrade changes the main process"
+    )
     assert float(service["TimeoutStopSec"]) > GRACE_S + 4  # 2 s for the workers' ends, 2 s for the manager's
     assert f"{GRACE_S:.0f} seconds" in RUNNING.read_text()
 
@@ -184,7 +188,8 @@ def test_what_the_supervisor_is_shown_to_say_it_says() -> None:
 
 
 def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
-    source = Path(supervisor.__file__).read_text() + Path(worker.__file__).read_text()
+    modules = ("starting", "reloading", "running", "supervisor", "worker_process")
+    source = "".join(Path(supervisor.__file__).with_name(f"{name}.py").read_text() for name in modules)
     table = RUNNING.read_text().partition("## The data folder")[2].partition("## ")[0]
     named = {
         name
@@ -192,16 +197,21 @@ def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
         for name in re.findall(r"`([^`]+)`", row)
     }
     made = {name for name in re.findall(r'data / "([\w.]+)"', source) if not name.endswith(".new")}
-    made |= set(re.findall(r'_data / "([\w.]+)"', source)) - {"snapshot.new"}
+    made |= {starting.SUCCEEDING, commands.NAME}
+    assert {"lock", "snapshot", "snapshot.offered", "digest.key", "counters.bin", "access.jsonl"} <= made
     assert made <= {name.rstrip("/") for name in named}
     assert named == {
         "access.jsonl",
         "digest.key",
         "snapshot.offered",
+        "snapshot.succeeding",
         "snapshot",
+        "control",
         "counters.bin",
         "counters.bin.unreadable",
         "jwks/",
         "lock",
         "counters.bin.lock",
+        "health.bin",
+        "health.bin.lock",
     }

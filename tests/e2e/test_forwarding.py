@@ -13,6 +13,7 @@ from tests.support.script import sized
 from tests.support.upstream import RecordedRequest
 
 ADDED = {
+    "x-request-deadline",
     "x-request-id",
     "traceparent",
     "x-forwarded-for",

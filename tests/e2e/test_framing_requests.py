@@ -1,17 +1,19 @@
 """http-rules.md section 2, F01-F30: what is not plainly well-formed is refused, and not one byte of it goes upstream.
 
-Every case travels whole, byte by byte, and split at each line end. F10 (SNI against Host) needs TLS listeners, a later issue: the
-skipped test below says so. The upstream is recorded byte for byte, so that silence is proven by what it did receive after.
+Every case travels whole, byte by byte, and split at each line end. F10 (SNI against Host) has a gateway
+of its own. The upstream is recorded byte for byte, so that silence is proven by what it did receive after.
 """
 
 import asyncio
-
-import pytest
+from pathlib import Path
 
 from tests.conftest import Bench
 from tests.e2e.framing_checks import refuse_bodies, refuse_heads
+from tests.support.certificates import Authority
 from tests.support.client import ask, request
-from tests.support.configuration import key_line
+from tests.support.configuration import Tree, base, key_line
+from tests.support.gateway import GatewayProcess
+from tests.support.tls_client import TlsCaller
 
 
 def test_f01_request_line_must_be_exact(bench: Bench) -> None:
@@ -63,9 +65,20 @@ def test_f09_host(bench: Bench) -> None:
     refuse_heads(bench, "F09")
 
 
-@pytest.mark.skip(reason="F10 (SNI against Host, 421) needs TLS listeners, a later issue")
-def test_f10_sni_against_host() -> None:
-    """Named so that the row is not forgotten."""
+def test_f10_sni_against_host(tmp_path: Path) -> None:
+    """The row's own gateway: the others of this page speak in clear. More of it is in test_tls."""
+    Authority().issue("CN=api.test", dns=("api.test", "other.test"), client=False).write(tmp_path, "own")
+
+    def make(port: int, manager_port: int) -> Tree:
+        tree = base(port, manager_port, "http://127.0.0.1:1")
+        own = {"certificates": [{"chain": "own.pem", "key": "own.key"}]}
+        tree["gateway"]["listen"] = [{"address": f"127.0.0.1:{port}", "tls": own}]  # type: ignore[index,call-overload]
+        return tree
+
+    with GatewayProcess(tmp_path, make) as gateway:
+        for name, host, status in (("api.test", "api.test", 404), ("api.test", "other.test", 421)):
+            with TlsCaller(gateway.port, name) as caller:
+                assert caller.ask("/nowhere", host=host).status == status
 
 
 def test_f11_field_names(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from faregate.gateway.listener import ClientConnection
 from faregate.gateway.plane import Plane
 from faregate.gateway.pool import Asker, Pool
 from faregate.gateway.router import Router
+from faregate.gateway.upgrading import Tunnels
 from faregate.gateway.upstream import UpstreamConnection
 from faregate.snapshot.call import Call, Identity, ReadyRoute
 from faregate.snapshot.data import (
@@ -98,6 +99,9 @@ class FakeTransport:
         self.unsent_at_abort = self._unsent
         self.closing = self.aborted = True
         self._loop.call_soon(self.lose, None)
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        self.protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -274,7 +278,7 @@ class World:
             (),
         )
         router = Router((route.data.method, route.data.template, route) for route in ready)
-        self.runtime = Runtime(snapshot, router, {"payments": self.upstream})
+        self.runtime = Runtime(snapshot, router, {"payments": self.upstream}, Tunnels(self.loop))
         self.plane = CountingPlane(self.loop, self.runtime, self.records, VIA, self.time)
 
     def __enter__(self) -> Self:

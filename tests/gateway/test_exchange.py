@@ -51,7 +51,7 @@ def test_an_answer_in_one_piece_is_one_write_and_one_record(world: World) -> Non
     [
         (GET, b"", 10.2, ("unknown", 504, "upstream_timeout", "first_byte_timeout")),
         (POST + b"abcd", b"", 10.2, ("unknown", 504, "upstream_timeout", "first_byte_timeout")),
-        (POST, b"", 20.2, ("refused", 400, "malformed_request", "body_timeout")),
+        (POST, b"", 5.2, ("refused", 400, "malformed_request", "body_too_slow")),
         (
             GET,
             b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab",

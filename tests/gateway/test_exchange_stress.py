@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from faregate.snapshot.call import Call
+from faregate.snapshot.data import GatewayLimits
 from tests.gateway.fakes import OK, FakeTransport, World, make_route
 
 GET = b"GET /v1/payments/p1 HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -193,9 +194,9 @@ def test_a_call_whose_total_time_went_by_while_connecting_is_not_sent() -> None:
 
 def test_callers_beyond_the_cap_are_turned_away_and_counted(world: World) -> None:
     """http-rules.md section 7: open connections stay below half the descriptors."""
-    world.plane.clients_max = 2
+    world.plane.doorkeeper.take(GatewayLimits(), descriptors=2)
     first, second, third = world.client(), world.client(), world.client()
     assert (first.is_closing(), second.is_closing(), third.is_closing()) == (False, False, True)
-    assert world.plane.clients_refused == 1
+    assert world.plane.doorkeeper.refused["connections"] == 1
     first.lose()
     assert not world.client().is_closing()

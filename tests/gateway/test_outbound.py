@@ -48,7 +48,7 @@ def test_the_whole_head_of_a_plain_call() -> None:
     assert head == (
         b"GET /v1/payments/p1 HTTP/1.1\r\nHost: api.test\r\nAccept: */*\r\nX-Request-Id: r1\r\n"
         b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-SPAN-00\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: http\r\n"
-        b"X-Forwarded-Host: api.test\r\nX-Api-Version: v1\r\nVia: 1.1 faregate-test\r\n\r\n"
+        b"X-Forwarded-Host: api.test\r\nX-Request-Deadline: 60000\r\nX-Api-Version: v1\r\nVia: 1.1 faregate-test\r\n\r\n"
     )
 
 
@@ -254,7 +254,7 @@ def test_parse_forward_parse_is_stable(pairs: list[tuple[bytes, bytes]]) -> None
     if not first:
         assert not answer.startswith(b"HTTP/1.1 2")
         return
-    ours = (b"x-request-id", b"traceparent", b"x-forwarded-", b"x-consumer-", b"x-credential-", b"x-api-", b"x-real-ip", b"via", b"host",
+    ours = (b"x-request-id", b"x-request-deadline", b"traceparent", b"x-forwarded-", b"x-consumer-", b"x-credential-", b"x-api-", b"x-real-ip", b"via", b"host",
             b"x-client-cert", b"x-anonymous-consumer", b"x-ssl-client-cert")  # fmt: skip
     wanted = sorted((name.lower(), value) for name, value in pairs if not name.lower().startswith(ours))
     assert sorted(pair for pair in fields_of(first) if not pair[0].startswith(ours)) == wanted

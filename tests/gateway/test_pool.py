@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from faregate.gateway.pool import RESOLVED_FOR_S, Pool
+from faregate.gateway.pool import Pool
 from faregate.gateway.upstream import UpstreamConnection
 from faregate.snapshot.data import Target, Upstream
 from tests.gateway.fakes import FakePool, Time, World
@@ -139,72 +139,6 @@ async def test_a_cancelled_opening_frees_its_place_and_tells_nobody() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert (asker.reason, asker.connection, pool.open_count) == ("", None, 0)
-
-
-class Resolver:
-    """Plays ``getaddrinfo``: ``answer`` is a list of addresses or an error."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.asked = 0
-        self.answer: list[tuple[str, int]] | Exception = socket.gaierror(-2, "unknown")
-        loop.getaddrinfo = self.resolve  # type: ignore[method-assign]
-
-    async def resolve(self, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        self.asked += 1
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in self.answer]
-
-
-@living
-async def test_a_name_is_asked_for_again_after_its_time_and_its_last_good_answer_outlives_the_resolver() -> (
-    None
-):
-    async with Server() as server:
-        time = Time()
-        resolver = Resolver(asyncio.get_running_loop())
-        pool = server.pool(time, host="bank.test")
-        asker = Asker()
-        await pool.open(asker)
-        assert (asker.reason, pool.open_count) == ("name_not_resolved", 0)
-
-        resolver.answer = [("127.0.0.1", server.port)]
-        connections = [await opened(pool), await opened(pool)]
-        assert resolver.asked == 2
-        time.now += RESOLVED_FOR_S + 1
-        connections.append(await opened(pool))
-        assert resolver.asked == 3
-
-        resolver.answer = socket.gaierror(-3, "resolver down")
-        time.now += RESOLVED_FOR_S + 1
-        connections.append(await opened(pool))
-        assert resolver.asked == 4
-        for connection in connections:
-            connection.close()
-        await settle()
-        assert pool.open_count == 0
-
-
-@living
-async def test_every_address_of_a_name_is_tried() -> None:
-    async with Server() as server:
-        resolver = Resolver(asyncio.get_running_loop())
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            resolver.answer = [("127.0.0.1", unused.getsockname()[1]), ("127.0.0.1", server.port)]
-            pool = server.pool(Time(), host="bank.test")
-            (await opened(pool)).close()
-        await settle()
-
-
-@living
-async def test_addresses_are_not_asked_for() -> None:
-    async with Server() as server:
-        resolver = Resolver(asyncio.get_running_loop())
-        pool = server.pool(Time())
-        (await opened(pool)).close()
-        await settle()
-        assert resolver.asked == 0
 
 
 @living

@@ -3,16 +3,12 @@
 import asyncio
 import ipaddress
 import sys
-from pathlib import Path
 
 import pytest
 
-from faregate.gateway import supervisor as module
 from faregate.gateway.outbound import address_behind
-from faregate.gateway.supervisor import Supervisor
 from faregate.gateway.voice import say
 from faregate.gateway.wheel import NEVER, TICK_S, Wheel
-from faregate.snapshot.data import FORMAT, Gateway, Listener, Outline
 from tests.gateway.fakes import OK, Time, World
 
 GET = b"GET /v1/payments/p1 HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -109,26 +105,3 @@ def test_a_reader_of_stderr_that_is_gone_harms_nobody(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(sys, "stderr", Gone())
     say("nobody hears this")
-
-
-def test_a_snapshot_that_cannot_be_written_leaves_the_former_revision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = Outline(FORMAT, 7, Gateway((Listener("127.0.0.1", 0),), None, 1, str(tmp_path)), 0)
-
-    async def compiled(config: Path, out: Path) -> bytes:
-        return b"compiled"
-
-    def full(*_: object) -> Outline:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module, "compile_file", compiled)
-    monkeypatch.setattr(module, "put_to_work", full)
-    monkeypatch.setattr(module.snapshots, "decode_outline", lambda data: before)
-    supervisor = Supervisor(tmp_path / "faregate.yaml")
-    supervisor._data, supervisor._snapshot = tmp_path, before
-    asyncio.run(supervisor._reload())
-    assert supervisor._snapshot is before
-    assert not supervisor._stopping.is_set()
-    assert "No space left on device; revision 7 stays" in capsys.readouterr().err
-    supervisor._runtime.rmdir()

@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from faregate.gateway.revisions import put_to_work, revision_on_disk
-from faregate.snapshot import data as snapshots
+from faregate.snapshot import encoded
 from faregate.snapshot.data import FORMAT, Consumer, Gateway, Listener, Outline, Plan, Route, Snapshot
 
 
@@ -18,8 +18,8 @@ def snapshot(revision: int = 0, form: int = FORMAT) -> Snapshot:
 def test_a_snapshot_gets_the_next_number_in_one_file_that_only_we_read(tmp_path: Path) -> None:
     path = tmp_path / "snapshot"
     for last in (0, 1, 41):
-        assert put_to_work(snapshots.encode(snapshot()), path, last).revision == last + 1
-        assert snapshots.decode(path.read_bytes()) == snapshot(last + 1)
+        assert put_to_work(encoded.encode(snapshot()), path, last).revision == last + 1
+        assert encoded.decode(path.read_bytes()) == snapshot(last + 1)
         assert revision_on_disk(path) == last + 1
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert list(tmp_path.iterdir()) == [path]
@@ -31,15 +31,15 @@ def test_numbering_changes_nothing_but_the_number() -> None:
         FORMAT, 0, gateway, (), (), (Plan("standard"),), (Consumer("acme", "standard"),), (),
         (Route("a", 0, "GET", "/", "GET /", "u"),),
     )  # fmt: skip
-    numbered = snapshots.renumber(snapshots.encode(whole), 70_000)
-    assert snapshots.decode(numbered) == structs.replace(whole, revision=70_000)
-    assert snapshots.decode_outline(numbered) == Outline(FORMAT, 70_000, gateway, 1)
-    counted = snapshots.decode_counted(numbered)
+    numbered = encoded.renumber(encoded.encode(whole), 70_000)
+    assert encoded.decode(numbered) == structs.replace(whole, revision=70_000)
+    assert encoded.decode_outline(numbered) == Outline(FORMAT, 70_000, gateway, 1)
+    counted = encoded.decode_counted(numbered)
     assert (counted.plans, counted.consumers[0].plan, len(counted.routes)) == (whole.plans, "standard", 1)
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"\xff\xff", b"not a snapshot", snapshots.encode(snapshot(5))[:-3]]
+    "content", [None, b"", b"\xff\xff", b"not a snapshot", encoded.encode(snapshot(5))[:-3]]
 )
 def test_an_unreadable_snapshot_counts_as_none(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "snapshot"
@@ -49,10 +49,10 @@ def test_an_unreadable_snapshot_counts_as_none(tmp_path: Path, content: bytes | 
 
 
 def test_another_format_is_not_read(tmp_path: Path) -> None:
-    other = snapshots.encode(snapshot(9, FORMAT + 1))
+    other = encoded.encode(snapshot(9, FORMAT + 1))
     with pytest.raises(ValueError, match="format"):
-        snapshots.decode(other)
+        encoded.decode(other)
     with pytest.raises(ValueError, match="format"):
-        snapshots.decode_outline(other)
+        encoded.decode_outline(other)
     (tmp_path / "snapshot").write_bytes(other)
     assert revision_on_disk(tmp_path / "snapshot") == 0

@@ -308,7 +308,7 @@ def test_a_stuck_worker_holds_a_scrape_no_longer_than_its_bound(tmp_path: Path) 
     "data",
     [
         b"\xff\xff\xff\xff",
-        encode_frame(Report(9, "x", 1, 0, WorkerState(ready=True, draining=False, revision=1), [], [], [])),
+        encode_frame(Report(64, "x", 1, 0, WorkerState(ready=True, draining=False, revision=1), [], [], [])),
         encode_frame(
             Report(
                 0,

@@ -162,7 +162,7 @@ def test_series_that_stopped_growing_expire() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        report(2),
+        report(64),
         report(-1),
         report(counts=[Count("faregate_bytes_total", (), 1)]),
         report(counts=[bytes_count(-1)]),
@@ -193,6 +193,7 @@ def test_a_report_that_no_worker_sends_is_refused_whole(bad: Report) -> None:
         ([READY, WorkerState(ready=True, draining=True, revision=3)], "1 draining"),
         ([READY, WorkerState(ready=False, draining=True, revision=3)], "1 draining"),
         ([READY, WorkerState(ready=True, draining=False, revision=4)], "2 different revisions run"),
+        ([READY, READY, WorkerState(ready=False, draining=True, revision=2)], ""),
         (
             [WorkerState(ready=False, draining=False, revision=4)],
             "1 of 2 workers report; 1 of 1 reporting workers not ready",

@@ -8,7 +8,7 @@ from faregate.snapshot import data
 
 
 def test_gateway_defaults_agree() -> None:
-    declared = gateway_record(Config.model_validate({}).gateway, "data")
+    declared = gateway_record(Config.model_validate({}).gateway, "data", [None])
     assert declared == data.Gateway(
         listen=(data.Listener("127.0.0.1", 8080),),
         manager=data.Listener("127.0.0.1", 9090),

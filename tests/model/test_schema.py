@@ -87,7 +87,8 @@ def test_all_sections_are_described() -> None:
 def test_defaults_are_written_as_people_write_them() -> None:
     definitions = configuration_schema()["$defs"]
     assert {name: node["default"] for name, node in definitions["Timeouts"]["properties"].items()} == {
-        "connect": "2s", "first_byte": "10s", "idle": "30s", "total": "1m",
+        "connect": "2s", "first_byte": "10s", "idle": "30s", "total": "1m", "stream_idle": "5m",
+        "stream_total": "1h",
     }  # fmt: skip
     assert definitions["GatewayLimits"]["properties"]["body"]["default"] == "1MiB"
     assert definitions["PassiveHealth"]["properties"]["max_ejected"]["default"] == "50%"

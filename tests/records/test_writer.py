@@ -30,6 +30,15 @@ def test_batches_are_appended_in_order_and_flushed_by_close(tmp_path: Path) -> N
     assert writer.lines_lost == 0
 
 
+def test_a_file_that_a_killed_writer_left_torn_is_gone_on_with_on_a_new_line(tmp_path: Path) -> None:
+    path = tmp_path / "access.jsonl"
+    path.write_text("whole\nto")
+    writer = LogWriter(path)
+    writer.put(batch("next", "last"))
+    assert writer.close()
+    assert path.read_text().splitlines() == ["whole", "to", "next", "last"]
+
+
 def test_two_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "access.jsonl"
     writers = [LogWriter(path), LogWriter(path)]
@@ -128,6 +137,28 @@ def test_a_refused_write_is_counted_and_said_once_a_minute(
     assert complaints == [
         f"faregate: access log {tmp_path}/access.jsonl: No space left on device; 2 lines lost so far"
     ]
+
+
+def test_it_is_said_once_when_lines_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_write, refusals = os.write, iter([True, True, False, False])
+
+    def healing(file: int, data: bytes) -> int:
+        if next(refusals):
+            raise OSError(errno.ENOSPC, "full")
+        return real_write(file, data)
+
+    monkeypatch.setattr(os, "write", healing)
+    complaints = Complaints()
+    writer = LogWriter(tmp_path / "access.jsonl", monotonic=lambda: 5.0, complain=complaints.append)
+    for line in "abcd":
+        writer.put(batch(line))
+    assert writer.close()
+    assert complaints[1:] == [
+        f"faregate: access log {tmp_path}/access.jsonl: written again; 2 lines were lost"
+    ]
+    assert (tmp_path / "access.jsonl").read_text() == "c\nd\n"
 
 
 def test_a_partial_write_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,9 @@ from faregate.cli.errors import CommandError, show_json, show_text, wants_json
 
 COMMANDS: Final[dict[str, str]] = {
     "run": "Run the gateway on this machine.",
+    "reload": "Have the running gateway read its configuration again.",
+    "upgrade": "Let this version take over from the running one.",
+    "status": "Show what the running gateway runs.",
     "check": "Check a configuration file: all errors at once, exit status 1 if there is any.",
     "demo": "Run a gateway, two example payment servers and live callers: no setup.",
     "token": "Make a JWT for development.",

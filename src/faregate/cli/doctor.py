@@ -8,6 +8,7 @@ fetches key sets too.
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -44,8 +45,10 @@ def command(
 
 def examine(file: Path | None, *, online: bool) -> "list[Finding]":
     """Every finding, of the machine first. ``file`` None: ``faregate.yaml`` if it is there."""
+    from faregate.cli.doctor_certificates import check_certificates
     from faregate.cli.doctor_findings import warning
     from faregate.cli.doctor_machine import Machine, check_machine
+    from faregate.cli.doctor_memory import check_memory
     from faregate.cli.doctor_network import check_network
     from faregate.cli.doctor_places import check_data, check_ports
 
@@ -64,8 +67,10 @@ def examine(file: Path | None, *, online: bool) -> "list[Finding]":
         told = [finding]
     findings = [*check_machine(Machine.read(*((file,) if file else ())), snapshot), *told]
     if snapshot is not None:
+        findings.append(check_memory(snapshot))
         findings += check_data(snapshot)
         findings += check_ports(snapshot)
+        findings += check_certificates(snapshot, time.time())
         findings += asyncio.run(check_network(snapshot, online=online))
     return findings
 

@@ -23,10 +23,6 @@ class Missing(NamedTuple):
     meanwhile: str
 
 
-def _present(value: Value) -> bool:
-    return value is not None
-
-
 def _begins(*starts: str) -> Applies:
     return lambda value: isinstance(value, str) and value.startswith(starts)
 
@@ -43,24 +39,11 @@ _IDEMPOTENCY: Final = (
     "idempotency keys",
     "write `idempotency: off`, and let the service itself refuse repeated payments",
 )
-_HTTPS: Final = (
-    "https:// targets",
-    "use http:// on a trusted network, or a local TLS client such as stunnel before the target",
-)
-_MTLS: Final = ("client certificates as credentials", "use `jwt` or `api_key`")
 
 NOT_AVAILABLE: Final = (
-    Missing(("gateway", "listen", ANY, "tls"), _present, "TLS listeners",
-            "leave `tls` out and end TLS before the gateway; name that proxy in `trusted_proxies`"),
     Missing(("gateway", "store"), _begins("postgresql://"), "PostgreSQL stores", "write `store: embedded`"),
     Missing(("gateway", "shared"), _begins("redis://", "rediss://"), "shared Redis stores",
             "write `shared: embedded`; limits then hold for each machine"),
-    Missing(("upstreams", ANY, "targets", ANY), _begins("https://"), *_HTTPS),
-    Missing(("upstreams", ANY, "targets", ANY, "url"), _begins("https://"), *_HTTPS),
-    Missing(("upstreams", ANY, "tls"), _present, "TLS settings of upstreams",
-            "leave `tls` out and use http:// targets"),
-    Missing(("consumers", ANY, "credentials", ANY, "mtls"), _present, *_MTLS),
-    Missing(("apis", ANY, "authenticate", ANY), _equals("mtls"), *_MTLS),
     Missing(("apis", ANY, "versions", "by"), _equals("header"), "versions chosen by header",
             "give each version a `path`"),
     Missing(("apis", ANY, "routes", ANY, "idempotency"), _wants_idempotency, *_IDEMPOTENCY),

@@ -8,12 +8,15 @@ import time
 
 from faregate.compile import translate
 from faregate.compile.available import check_available
+from faregate.compile.certificates import Credentials, check_certificates, listener_tls
 from faregate.compile.completeness import check_completeness
 from faregate.compile.conflicts import check_conflicts
 from faregate.compile.key_material import check_issuers, resolve
 from faregate.compile.lint import lint
 from faregate.compile.lint_callers import lint_callers
 from faregate.compile.references import check_references
+from faregate.compile.upstream_protocol import check_upstream_protocol
+from faregate.compile.upstream_tls import check_upstream_tls, upstream_tls
 from faregate.model.config import Config
 from faregate.model.diagnostics import Diagnostic, Findings, has_errors
 from faregate.model.load import Loaded
@@ -28,9 +31,11 @@ def compile_config(
     """The snapshot, or None when there is an error; and all diagnostics, sorted by file, line and column.
 
     ``revision``: the number the snapshot carries. ``wall``: seconds since the epoch for what is judged by the
-    day, None for the clock's. Reads the key set files that issuers name, no more.
+    day, None for the clock's. Reads the files that issuers and TLS settings name, no more.
     """
+    wall = time.time() if wall is None else wall
     findings = Findings(placed=list(loaded.diagnostics))
+    certificates: Credentials = {}
     key_sets: dict[str, bytes] = {}
     if loaded.tree.complete:
         # with a file missing, every name in it would be reported again as undefined
@@ -40,16 +45,21 @@ def compile_config(
         check_conflicts(data, findings)
         check_completeness(data, findings)
         key_sets = check_issuers(loaded.tree, findings)
+        check_upstream_protocol(loaded.tree, findings)
+        check_upstream_tls(loaded.tree, findings)
+        certificates = check_certificates(loaded.tree, wall, findings)
     if loaded.config is not None:
         lint(loaded.config, findings)
-        lint_callers(loaded.config, loaded.tree.data, time.time() if wall is None else wall, findings)
+        lint_callers(loaded.config, loaded.tree.data, wall, findings)
     diagnostics = place_findings(findings, loaded.tree.owner)
     if loaded.config is None or has_errors(diagnostics):
         return None, diagnostics
-    return _snapshot(loaded.config, loaded.tree, key_sets, revision), diagnostics
+    return _snapshot(loaded.config, loaded.tree, key_sets, certificates, revision), diagnostics
 
 
-def _snapshot(config: Config, tree: Tree, key_sets: dict[str, bytes], revision: int) -> Snapshot:
+def _snapshot(
+    config: Config, tree: Tree, key_sets: dict[str, bytes], certificates: Credentials, revision: int
+) -> Snapshot:
     versions, routes = translate.api_records(config)
     issuers = []
     for name, issuer in config.issuers.items():
@@ -59,15 +69,19 @@ def _snapshot(config: Config, tree: Tree, key_sets: dict[str, bytes], revision: 
         format=FORMAT,
         revision=revision,
         gateway=translate.gateway_record(
-            config.gateway, resolve(tree, ("gateway", "data"), config.gateway.data)
+            config.gateway,
+            resolve(tree, ("gateway", "data"), config.gateway.data),
+            [listener_tls(tree, index, one.tls) for index, one in enumerate(config.gateway.listen)],
         ),
         issuers=tuple(issuers),
         upstreams=tuple(
-            translate.upstream_record(name, upstream) for name, upstream in config.upstreams.items()
+            translate.upstream_record(name, upstream, upstream_tls(tree, name, upstream))
+            for name, upstream in config.upstreams.items()
         ),
         plans=tuple(translate.plan_record(name, plan) for name, plan in config.plans.items()),
         consumers=tuple(
-            translate.consumer_record(name, consumer) for name, consumer in config.consumers.items()
+            translate.consumer_record(name, consumer, certificates)
+            for name, consumer in config.consumers.items()
         ),
         versions=versions,
         routes=routes,

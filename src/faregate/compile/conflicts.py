@@ -105,7 +105,7 @@ def _check_credentials(data: dict[str, Value], findings: Findings) -> None:
 
 
 def _identities(credential: dict[str, Value]) -> Iterator[tuple[str, tuple[str, str], TreePath, str]]:
-    key, token = credential.get("api_key"), credential.get("jwt")
+    key, token, certificate = credential.get("api_key"), credential.get("jwt"), credential.get("mtls")
     if isinstance(key, dict):
         identifier, digest = key.get("id"), key.get("sha256")
         if _is_known(identifier):
@@ -116,6 +116,10 @@ def _identities(credential: dict[str, Value]) -> Iterator[tuple[str, tuple[str, 
         issuer, subject = token.get("issuer"), token.get("subject")
         if _is_known(issuer) and _is_known(subject):
             yield "jwt", (issuer, subject), ("jwt", "subject"), "issuer and subject"
+    if isinstance(certificate, dict):
+        fingerprint = certificate.get("sha256")
+        if _is_known(fingerprint):
+            yield "mtls", (fingerprint.lower().replace(":", ""), ""), ("mtls", "sha256"), "fingerprint"
 
 
 def _check_issuers(data: dict[str, Value], findings: Findings) -> None:

@@ -28,16 +28,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--revision", required=True, type=int, help="number of the snapshot")
     parser.add_argument("--json", action="store_true", help="diagnostics as a JSON array")
     parser.add_argument("--events", action="store_true", help="diagnostics as events on standard output")
+    parser.add_argument("--report", help="file to write what was found and which files were read, as JSON")
+    parser.add_argument("--nice", type=int, default=0, help="how much others go before")
     options = parser.parse_args(arguments)
+    os.nice(options.nice)
     gc.disable()  # a short process that only builds: collecting cycles would cost a third of its time
 
     from faregate.compile.compiler import compile_config  # noqa: PLC0415 - usage errors come at once
+    from faregate.compile.report import FilesRead, write_report  # noqa: PLC0415
     from faregate.model.load import load  # noqa: PLC0415
     from faregate.model.report import as_json, as_text  # noqa: PLC0415
-    from faregate.snapshot.data import encode  # noqa: PLC0415
+    from faregate.snapshot.encoded import encode  # noqa: PLC0415
 
+    files = FilesRead() if options.report else None
     loaded = load(options.file, os.environ)
     snapshot, diagnostics = compile_config(loaded, options.revision)
+    if files is not None:
+        write_report(Path(options.report), loaded, diagnostics, files.found())
     if options.events:
         sys.stdout.writelines(_event(diagnostic) for diagnostic in diagnostics)
     elif diagnostics:

@@ -4,7 +4,7 @@ limits named.
 Pure: no file is read and nothing can fail here; whatever could has been reported before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from faregate.kernel.units import Rate
 from faregate.model import apis, consumers, gateway, plans, upstreams
@@ -14,10 +14,15 @@ from faregate.policies.jwt.settings import Issuer
 from faregate.snapshot import data
 
 
-def gateway_record(declared: gateway.Gateway, data_folder: str) -> data.Gateway:
+def gateway_record(
+    declared: gateway.Gateway, data_folder: str, tls: Sequence[data.ListenerTls | None]
+) -> data.Gateway:
+    """``tls``: that of each listener, with files resolved."""
     limits = declared.limits
     return data.Gateway(
-        listen=tuple(data.Listener(*listener.address) for listener in declared.listen),
+        listen=tuple(
+            data.Listener(*listener.address, own) for listener, own in zip(declared.listen, tls, strict=True)
+        ),
         manager=None if declared.manager is None else data.Listener(*declared.manager.address),
         workers=declared.workers,
         data=data_folder,
@@ -29,6 +34,10 @@ def gateway_record(declared: gateway.Gateway, data_folder: str) -> data.Gateway:
             header_timeout=limits.header_timeout,
             body_timeout=limits.body_timeout,
             idle_timeout=limits.idle_timeout,
+            connections=limits.connections,
+            connections_per_address=limits.connections_per_address,
+            calls=limits.calls,
+            memory=limits.memory,
         ),
     )
 
@@ -48,9 +57,12 @@ def issuer_record(name: str, declared: Issuer, key_set: bytes | None, ca: str | 
     )
 
 
-def upstream_record(name: str, declared: upstreams.Upstream) -> data.Upstream:
+def upstream_record(
+    name: str, declared: upstreams.Upstream, tls: data.UpstreamTls | None = None
+) -> data.Upstream:
+    """``tls``: how its https:// targets are spoken to, with files resolved; None for the defaults."""
     kind, _, hash_on = declared.balance.partition(":")
-    active, passive = declared.health.active, declared.health.passive
+    active, passive, breaker = declared.health.active, declared.health.passive, declared.health.breaker
     timeouts = declared.timeouts
     return data.Upstream(
         name=name,
@@ -61,17 +73,29 @@ def upstream_record(name: str, declared: upstreams.Upstream) -> data.Upstream:
         first_byte_timeout=timeouts.first_byte,
         idle_timeout=timeouts.idle,
         total_timeout=timeouts.total,
+        stream_idle_timeout=timeouts.stream_idle,
+        stream_total_timeout=timeouts.stream_total,
         active=None if active is None else data.ActiveHealth(**active.model_dump()),
         passive=None if passive is None else data.PassiveHealth(**passive.model_dump()),
+        breaker=None if breaker is None else data.Breaker(**breaker.model_dump()),
         attempts=declared.retry.attempts if declared.retry.on else 0,
         idle=declared.connections.idle,
         max_connections=declared.connections.max,
+        tls=tls or data.UpstreamTls(),
+        concurrency=declared.concurrency,
+        protocol=declared.protocol,
     )
 
 
 def _target(declared: upstreams.Target) -> data.Target:
     address = declared.url.address
-    return data.Target(name=address.text, host=address.host, port=address.port, weight=declared.weight)
+    return data.Target(
+        name=address.text,
+        host=address.host,
+        port=address.port,
+        weight=declared.weight,
+        tls=declared.url.scheme == "https",
+    )
 
 
 def _rate_name(prefix: str, rate: Rate) -> str:
@@ -96,24 +120,35 @@ def plan_record(name: str, declared: plans.Plan) -> data.Plan:
     )
 
 
-def consumer_record(name: str, declared: consumers.Consumer) -> data.Consumer:
+def consumer_record(
+    name: str,
+    declared: consumers.Consumer,
+    certificates: Mapping[tuple[str, int], data.MtlsCredential],
+) -> data.Consumer:
+    """``certificates``: what was read of certificate credentials, by consumer and place."""
     return data.Consumer(
         name=name,
         plan=declared.plan,
         permissions=tuple(dict.fromkeys(declared.permissions)),
-        credentials=tuple(_credentials(declared)),
+        credentials=tuple(_credentials(name, declared, certificates)),
         allow_ips=tuple(declared.allow_ips),
         suspended=declared.state == "suspended",
     )
 
 
-def _credentials(declared: consumers.Consumer) -> Iterator[data.JwtCredential | data.ApiKeyCredential]:
-    for credential in declared.credentials:
+def _credentials(
+    name: str,
+    declared: consumers.Consumer,
+    certificates: Mapping[tuple[str, int], data.MtlsCredential],
+) -> Iterator[data.JwtCredential | data.ApiKeyCredential | data.MtlsCredential]:
+    for index, credential in enumerate(declared.credentials):
         if credential.jwt is not None:
             yield data.JwtCredential(credential.jwt.issuer, credential.jwt.subject)
         elif credential.api_key is not None:
             key = credential.api_key
             yield data.ApiKeyCredential(key.id, key.sha256, key.expires or 0)
+        else:
+            yield certificates[name, index]
 
 
 def api_records(config: Config) -> tuple[tuple[data.Version, ...], tuple[data.Route, ...]]:
@@ -161,7 +196,18 @@ def _route(  # noqa: PLR0913, PLR0917 - what a route inherits comes from five pl
         require=tuple(dict.fromkeys(route.require)),
         limits=own + _rates(f"api.{name}", f"api {name}", api.limits),
         body_bytes=config.gateway.limits.body if route.body is None else route.body,
+        priority=apis.PRIORITIES.index(route.priority),
         forward_credential=forward,
         log_request_body="masked" if route.log.request_body == "masked" else "",
         log_response_body="masked" if route.log.response_body == "masked" else "",
+        upgrade=None if route.upgrade is None else _upgrade(route.upgrade),
+    )
+
+
+def _upgrade(declared: apis.Upgrade) -> data.Upgrade:
+    return data.Upgrade(
+        origins=tuple(dict.fromkeys(declared.origins)),
+        idle=declared.idle,
+        lifetime=declared.lifetime,
+        connections=declared.connections,
     )

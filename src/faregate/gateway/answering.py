@@ -6,15 +6,19 @@ by the upstream's connection. ``answer_whole`` is the common case and costs one 
 
 from typing import TYPE_CHECKING, Final
 
+from faregate.gateway import upgrading
 from faregate.gateway.body import CAPTURE_BYTES_MAX
-from faregate.gateway.ending import ANSWERED, CLIENT_GONE, STALLED_READER_S, Ending
+from faregate.gateway.ending import ANSWERED, CLIENT_GONE, Ending
 from faregate.gateway.http1.answers import date_line
 from faregate.gateway.http1.chunked import encode_chunk, encode_last
 from faregate.gateway.phases import DONE, RELAYING
+from faregate.gateway.tunnel import start
+from faregate.gateway.wheel import NEVER
 from faregate.kernel.problems import Refusal
 
 if TYPE_CHECKING:
     from faregate.gateway.http1.response import ResponseHead
+    from faregate.gateway.upstream import UpstreamConnection
     from faregate.snapshot.call import ReadyRoute
 
 _FAILURE_STATUS: Final = frozenset({502, 503, 504})
@@ -25,9 +29,35 @@ class Answering(Ending):
     """What the upstream's connection calls, and the back pressure between the two sides."""
 
     def answer_interim(self, head: "ResponseHead") -> None:
-        """A 1xx other than 100 goes on to a 1.1 caller (W10)."""
-        if self.minor == b"1":
+        """A 1xx other than 100 goes on, but not to a 1.0 caller (W10)."""
+        if self.minor != b"0":
             self.client.write(head.passed + b"\r\n")
+
+    def answer_switch(self, connection: "UpstreamConnection", head: "ResponseHead", rest: bytes) -> None:
+        """A 101: from here on a tunnel, if it is the one asked for (W12). Raises ``InvalidAnswer``."""
+        tunnel, held = upgrading.switch(self, connection, head)
+        self.tunnel = tunnel
+        self._first_byte(head)
+        self._head_sent = True
+        self._keep_alive = False
+        self.phase = RELAYING
+        self.client.arm(NEVER, self.now)  # the tunnel watches its own bounds
+        upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        self.client.write(self._relayed_head(head, upgrade, b"\r\n\r\n"))
+        self.plane.in_flight -= 1  # counted as a tunnel now
+        start(tunnel, held, rest)
+
+    def tunnel_ended(self, reason: str, request_bytes: int, response_bytes: int) -> None:
+        """The tunnel is over, whoever ended it: the call was answered by its 101."""
+        call = self.call
+        self.now = now = self.plane.monotonic()
+        self._upstream_connection = None
+        self.plane.in_flight += 1
+        call.reason = reason
+        call.request_bytes = request_bytes
+        call.response_bytes = response_bytes
+        call.upstream_duration = now - self._sent_at
+        self._finish(ANSWERED)
 
     def answer_whole(self, head: "ResponseHead", body: bytes) -> None:
         """An answer that came in one piece, the common case: one write, and the call ends."""
@@ -42,7 +72,11 @@ class Answering(Ending):
         target = self._upstream_state
         if target is not None:
             self._upstream_state = None
-            self.upstream.balancer.finished(target, now, now - sent_at, status in _FAILURE_STATUS)
+            failed = status in _FAILURE_STATUS
+            self.upstream.balancer.finished(target, now, now - sent_at, failed)
+            gate = target.gate
+            if gate is not None and now >= gate.quiet_until and not failed:
+                gate.answered(now, now - sent_at, target.in_flight + 1)
         call.status = status
         call.response_bytes = len(body)
         if route.logs_answer:
@@ -57,10 +91,10 @@ class Answering(Ending):
                 head.common
                 and self._keep_alive
                 and (request_body is None or not request_body.left)
-                and not plane.draining
+                and not plane.closes
             ):
                 # join costs half of what formatting does
-                client.write(
+                client.write_last(
                     b"".join(
                         (
                             head.passed,
@@ -74,7 +108,7 @@ class Answering(Ending):
                     )
                 )
             else:
-                client.write(self._answer_head(head, b"") + body)
+                client.write_last(self._answer_head(head, b"") + body)
         call.upstream_duration = now - sent_at
         self.now = plane.monotonic()  # what came since the last byte is our own share
         self._finish(outcome)
@@ -86,6 +120,10 @@ class Answering(Ending):
         self._first_byte(head)
         framing = b""
         self._chunked_answer = False
+        if head.content_type[:17].lower() == b"text/event-stream":
+            self._streams = True
+            if not self._hurried:  # else the caller's own deadline holds
+                self._total_deadline = self.now + self.upstream.stream_total_timeout
         if not sized:
             if self.minor == b"1":
                 self._chunked_answer = True
@@ -116,6 +154,8 @@ class Answering(Ending):
         if self._chunked_answer:
             self.client.write(encode_last(trailers if self.fields.te_trailers else []))
             self._chunked_answer = False
+        elif trailers and self.minor == b"2" and self.fields.te_trailers:
+            self.client.write_trailers(trailers)
 
     def answer_end(self) -> None:
         """The body is complete."""
@@ -138,7 +178,10 @@ class Answering(Ending):
         self._failed_upstream(Refusal("upstream_invalid_response", reason="upstream_" + how))
 
     def _arm_relaying(self) -> None:
-        patience = STALLED_READER_S if self.client.write_paused else self.upstream.idle_timeout
+        upstream = self.upstream
+        patience = upstream.stream_idle_timeout if self._streams else upstream.idle_timeout
+        if self.client.write_paused:
+            patience = self.client.look_s
         self.client.arm(min(self.now + patience, self._total_deadline), self.now)
 
     def _first_byte(self, head: "ResponseHead") -> None:
@@ -148,18 +191,27 @@ class Answering(Ending):
         if target is not None:
             self._upstream_state = None
             now = self.now
-            self.upstream.balancer.finished(target, now, now - self._sent_at, status in _FAILURE_STATUS)
+            failed = status in _FAILURE_STATUS
+            self.upstream.balancer.finished(target, now, now - self._sent_at, failed)
+            gate = target.gate
+            if gate is not None and not failed:
+                gate.answered(now, now - self._sent_at, target.in_flight + 1)
 
     def _answer_head(self, head: "ResponseHead", framing: bytes) -> bytes:
         """The head as the caller gets it, the empty line included; settles whether the connection goes on."""
         call = self.call
         plane = self.plane
         end = b"\r\n\r\n"
-        if not self._keep_alive or plane.draining or self.wants_body:
+        if not self._keep_alive or plane.closes or self.wants_body:
             self._keep_alive = False
             end = b"\r\nConnection: close\r\n\r\n"
         if not head.dated:
             framing += date_line(call.wall + (self.now - call.now))  # RFC 9110 section 6.6.1
+        return self._relayed_head(head, framing, end)
+
+    def _relayed_head(self, head: "ResponseHead", framing: bytes, end: bytes) -> bytes:
+        call = self.call
+        plane = self.plane
         via = b"%b, %b" % (head.via, plane.via) if head.via else plane.via
         return b"%b%b%b%bVia: %b\r\nX-Request-Id: %b%b" % (
             head.passed,
@@ -180,6 +232,9 @@ class Answering(Ending):
     def client_full(self) -> None:
         if self._upstream_connection is not None:
             self._upstream_connection.pause_reading()
+            if self._head_sent:
+                self.now = self.plane.monotonic()
+                self._arm_relaying()
 
     def client_drained(self, now: float) -> None:
         self.now = now
@@ -192,4 +247,6 @@ class Answering(Ending):
         self.client.pause_reading()
 
     def upstream_drained(self) -> None:
+        if self.body is not None:
+            self.body.pardon(self.plane.monotonic())
         self.client.resume_reading()

@@ -16,10 +16,24 @@ CAPTURE_BYTES_MAX: Final = (64 << 10) + 1
 """Of each body for the log; one byte over the masker's cap, so that it can tell a longer one."""
 
 
+GRACE_S: Final = 5.0
+RATE_BYTES_PER_S: Final = 1024
+"""A body comes at least this fast, on the whole and once the grace is over (http-rules.md section 3)."""
+
+
 class RequestBody:
     """``left``: bytes still to come, -1 while a chunked body goes on, 0 once it is complete."""
 
-    __slots__ = ("_decoder", "_held", "captured", "expect", "left", "received_bytes", "started_at")
+    __slots__ = (
+        "_decoder",
+        "_held",
+        "captured",
+        "expect",
+        "left",
+        "paced_from",
+        "received_bytes",
+        "started_at",
+    )
 
     def __init__(
         self, fields: Fields, bytes_max: int, trailer_limits: tuple[int, int], *, capture: bool, now: float
@@ -30,7 +44,7 @@ class RequestBody:
         self.expect = fields.expect
         self.left = fields.content_length
         self.received_bytes = 0
-        self.started_at = now
+        self.started_at = self.paced_from = now
         if fields.chunked:
             self.left = -1
             self._decoder = ChunkDecoder(
@@ -54,11 +68,23 @@ class RequestBody:
         self._capture(data)
         return self._send_or_hold(data), rest
 
+    def late_at(self) -> float:
+        """When the body is too slow if no more of it comes."""
+        return self.paced_from + GRACE_S + self.received_bytes / RATE_BYTES_PER_S
+
+    def pardon(self, now: float) -> None:
+        """The body was kept waiting: its grace begins anew."""
+        self.paced_from = max(self.paced_from, now - self.received_bytes / RATE_BYTES_PER_S)
+
     def release(self) -> list[bytes]:
         """What was held, ready to be sent; from now on ``feed`` hands everything on."""
         held = self._held or []
         self._held = None
         return held
+
+    def hold_again(self, sent: list[bytes]) -> None:
+        """What was handed on went nowhere: it is held for another connection."""
+        self._held = sent
 
     def drop(self) -> None:
         """The body will go nowhere."""

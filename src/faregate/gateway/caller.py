@@ -5,25 +5,36 @@ answer as HTTP/1.1 would have it, heads and bodies in turn; a caller that speaks
 way (``minor`` b"2" on the request's line keeps chunks out of it).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from faregate.gateway.wheel import NEVER
 
 if TYPE_CHECKING:
+    import asyncio
+
     from faregate.gateway.plane import Plane
+    from faregate.snapshot.call import PeerCertificate
+
+
+STALLED_READER_S: Final = 30.0
+"""How long a caller may take no byte of its answer (http-rules.md section 3)."""
 
 
 class Caller:
     """``deadline`` and ``wheel_at`` are what the wheel watches. ``lost``: nothing can be written any more.
     ``peer_ip``: the address of the connection's other end; ``trusted``: a proxy whose word about the caller
     is believed. ``forwarded_lines``: ``X-Forwarded-For`` and ``-Proto`` for the upstream when it is not.
+    ``look_s``: how often, in seconds, a caller who takes nothing of its answer is looked at.
     ``tls``: version and cipher for the log, empty in clear. ``server_name``: the name the TLS handshake
-    asked for, in lower case.
+    asked for, in lower case. ``certificate``: the caller's own, where the handshake proved one.
     """
 
     __slots__ = (
+        "_host_served",
+        "certificate",
         "deadline",
         "forwarded_lines",
+        "look_s",
         "lost",
         "peer_ip",
         "plane",
@@ -39,6 +50,7 @@ class Caller:
         self.plane = plane
         self.deadline = NEVER
         self.wheel_at = NEVER
+        self.look_s = STALLED_READER_S
         self.lost = False
         self.write_paused = False
         self.trusted = False
@@ -47,6 +59,21 @@ class Caller:
         self.forwarded_lines = b""
         self.tls = ""
         self.server_name = ""
+        self.certificate: PeerCertificate | None = None
+        self._host_served = b""
+
+    def serves(self, host: bytes) -> bool:
+        """Whether a request for ``host`` may come on this connection: the name asked for in the handshake
+        chose its settings, and holds for all of it (F10).
+        """
+        if host == self._host_served or not self.server_name:
+            return True
+        name, colon, port = host.rpartition(b":")
+        bare = name if colon and port.isdigit() else host
+        if bare.lower() != self.server_name.encode():
+            return False
+        self._host_served = host
+        return True
 
     def on_deadline(self, now: float) -> None:
         """What the wheel calls when ``deadline`` has passed."""
@@ -58,8 +85,20 @@ class Caller:
         if deadline < self.wheel_at:
             self.plane.wheel.watch(self, now)
 
+    def has_stalled(self, now: float) -> bool:  # noqa: ARG002 - for callers who can tell more
+        """Whether the caller, whose answer has stood for ``look_s`` seconds, is to be given up."""
+        return True
+
     def write(self, data: bytes) -> None:
         """Sends part of an answer."""
+        raise NotImplementedError
+
+    def write_last(self, data: bytes) -> None:
+        """Sends the rest of an answer, or all of it: ``exchange_done`` follows at once."""
+        raise NotImplementedError
+
+    def write_trailers(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        """Fields behind the answer's body, which ends now; for callers whose ``minor`` is b"2"."""
         raise NotImplementedError
 
     def pause_reading(self) -> None:
@@ -68,6 +107,12 @@ class Caller:
 
     def resume_reading(self) -> None:
         raise NotImplementedError
+
+    def hand_over(self) -> "tuple[asyncio.Transport, bytes, bool] | None":
+        """For a tunnel: the transport, what came behind the request, and whether the caller has ended its
+        side. None where there is nothing to hand over.
+        """
+        return None
 
     def break_off(self) -> None:
         """Ends so that a truncated answer cannot pass for a whole one."""

@@ -25,6 +25,15 @@ def listen_or_say(listener: snapshots.Listener) -> socket.socket:
         ) from error
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process is held by a signal or a tracer (``proc(5)``: state T or t)."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return status.rpartition(b") ")[2][:1] in {b"T", b"t"}
+
+
 async def start_worker(settings: WorkerSettings) -> asyncio.subprocess.Process:
     """A worker process with its inherited sockets. Raises OSError."""
     return await asyncio.create_subprocess_exec(
@@ -45,5 +54,5 @@ async def start_manager(listening: int, name: str, feed: Path, workers: int) -> 
         "faregate.manager",
         *("--fd", str(listening), "--name", name, "--feed", str(feed), "--workers", str(workers)),
         pass_fds=[listening],
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
     )

@@ -1,9 +1,12 @@
 """The line between the supervisor and each of its workers: small JSON messages, one a line, over a socket
 pair.
 
-Down: ``reload`` (take the snapshot at a path), ``drain`` (finish within a grace time), ``stop`` (now). Up:
-``ready``, ``reloaded``, ``failed``. The end of the line means that the other process is gone: a worker then
-drains, the supervisor waits for the exit status.
+Down: ``reload`` (take the snapshot at a path), ``listen`` (take calls on exactly these listeners; the
+descriptors of new ones come along), ``share`` (how many processes use the counters), ``drain`` (finish within
+a grace time), ``stop`` (now). Up: ``ready``, ``reloaded``, ``failed``, ``listening``, ``shared``, ``stuck``
+(a lock of the counters does not move). Words that are not known are passed over, since the two ends may be of
+different versions. The end of the line means that the other process is gone: a worker then drains, the
+supervisor waits for the exit status.
 """
 
 import socket
@@ -14,21 +17,34 @@ import msgspec
 LINE_BYTES_MAX: Final = 16 << 10
 GRACE_S: Final = 30.0
 """How long SIGTERM lets calls finish."""
+IDLE_S: Final = 1.0
+"""How long a drain lets idle connections live: a request may be on its way."""
+IDLE_SUCCEEDED_S: Final = 5.0
+"""The same where another worker goes on taking calls, so that there is no hurry."""
 
 
 class Message(msgspec.Struct, omit_defaults=True):
-    """``what``: one of the words above. ``grace``: seconds. ``reason``: for the operator."""
+    """``what``: one of the words above. ``grace``, ``idle``: seconds. ``reason``: for the operator.
+
+    ``listen``: listeners as ``host:port`` in the configuration's words; ``fresh``: those of them whose
+    descriptors come with this message, in this order.
+    """
 
     what: str
     snapshot: str = ""
     revision: int = 0
     grace: float = 0.0
+    idle: float = IDLE_S
     reason: str = ""
+    workers: int = 0
+    listen: list[str] = []
+    fresh: list[str] = []
 
 
 class WorkerSettings(msgspec.Struct):
-    """Everything a worker is started with, as one JSON argument. ``listen``: inherited listening sockets,
-    by descriptor.
+    """Everything a worker is started with, as one JSON argument. ``listen``: inherited listening sockets by
+    descriptor, in the order of the snapshot's ``gateway.listen``. ``sharers``: how many processes use the
+    counters, those of another generation too; 0 for ``workers``.
     """
 
     index: int
@@ -38,6 +54,7 @@ class WorkerSettings(msgspec.Struct):
     snapshot: str
     via: str
     feed: str
+    sharers: int = 0
 
 
 def encode(message: Message) -> bytes:

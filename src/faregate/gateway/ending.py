@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from faregate.gateway.body import RequestBody
 from faregate.gateway.http1.answers import refusal_answer
-from faregate.gateway.phases import DECIDING, DONE, SENDING, WAITING
+from faregate.gateway.outbound import deadline_line
+from faregate.gateway.phases import CONNECTING, DECIDING, DONE, SENDING, WAITING
 from faregate.kernel.problems import Outcome, Refusal
-from faregate.snapshot.call import Call
+from faregate.snapshot.call import Call, ReadyRoute
 
 if TYPE_CHECKING:
     from faregate.gateway.assembly import ReadyUpstream
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from faregate.gateway.caller import Caller
     from faregate.gateway.http1.request import Fields
     from faregate.gateway.plane import Plane
+    from faregate.gateway.tunnel import Tunnel
     from faregate.gateway.upstream import UpstreamConnection
 
 _log = logging.getLogger("faregate.gateway")
 
-STALLED_READER_S: Final = 30.0
-"""How long a caller may take no byte of its answer (http-rules.md section 3)."""
 SKIPPED_BYTES_MAX: Final = 64 << 10
 """How much of a refused call's body is read and dropped so that the connection may go on."""
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -39,21 +39,28 @@ UNKNOWN: Final = Outcome.UNKNOWN.value
 class Ending:
     """The state of one call between a caller's connection and an upstream's, and its ends. Never reused.
 
-    ``now``: monotonic seconds of the event being handled. ``traceparent``: the field's value as sent
-    upstream. What most calls never set stands at its class default.
+    ``now``: monotonic seconds of the event being handled. ``deadline_line``: what the upstream is told of the
+    time that is left, where it is less than usual; ``_hurried``: because the caller said so.
+    ``traceparent``: the field's value as sent upstream. What most calls never set stands at its class
+    default.
     """
 
     body: RequestBody | None = None
+    cancels: bool = False
+    deadline_line: bytes = b""
     fields: "Fields"
     minor: bytes
     phase: int = DECIDING
     target: bytes
     traceparent: bytes
+    tunnel: "Tunnel | None" = None
     upstream: "ReadyUpstream"
     _chunked_answer: bool = False
     _head_sent: bool = False
+    _hurried: bool = False
     _keep_alive: bool = False
     _sent_at: float
+    _streams: bool = False
     _task: asyncio.Task[None] | None = None
     _total_deadline: float
     _tried: "tuple[TargetState, ...]" = ()
@@ -74,18 +81,38 @@ class Ending:
         """Whether bytes from the caller still belong to this request."""
         return self.body is not None and self.body.left != 0
 
+    def _hurry(self, deadline_ms: int) -> bool:
+        """Takes the caller's own deadline, counted from its request, if it is the earlier one; False: it has
+        passed, and the call was refused.
+        """
+        deadline = self.call.now - self.call.waited + deadline_ms / 1000.0
+        if deadline < self._total_deadline:
+            self._hurried = True
+            self._total_deadline = deadline
+            if deadline <= self.now:
+                self.refuse(Refusal("upstream_unreachable", reason="deadline_passed"))
+                return False
+            self.deadline_line = deadline_line(deadline - self.now)
+        return True
+
     # ends that are not answers
 
     def deadline_passed(self, now: float) -> None:
         """The wheel says that the armed time is over."""
         self.now = now
         if self._head_sent:
+            client = self.client
+            if client.write_paused and now < self._total_deadline and not client.has_stalled(now):
+                client.arm(min(now + client.look_s, self._total_deadline), now)
+                return
             self._failed_upstream(
                 Refusal(
                     "upstream_timeout",
-                    reason="stalled_reader" if self.client.write_paused else "idle_timeout",
+                    reason="stalled_reader" if client.write_paused else self._late(now),
                 )
             )
+        elif self.phase == SENDING and self._body_may_go_on(now):
+            return
         elif self.phase == SENDING and self._upstream_is_stuck():
             self._failed_upstream(Refusal("upstream_timeout", reason="upstream_not_reading"))
         elif self.phase == WAITING or (self.phase == SENDING and now >= self._total_deadline):
@@ -93,8 +120,33 @@ class Ending:
             self._failed_upstream(
                 Refusal("upstream_timeout", reason="total_timeout" if late else "first_byte_timeout")
             )
+        elif self.phase == CONNECTING:
+            self._drop_upstream()
+            self.refuse(Refusal("upstream_unreachable", reason="total_timeout"))
         elif self.wants_body and self.phase in {DECIDING, SENDING}:
-            self.abandon(Refusal("malformed_request", reason="body_timeout"))
+            body = self.body
+            late = body is not None and now >= body.started_at + self.plane.body_timeout
+            self.abandon(Refusal("malformed_request", reason="body_timeout" if late else "body_too_slow"))
+
+    def _late(self, now: float) -> str:
+        """Which of the two bounds of an answer in progress has passed."""
+        bound = "total" if now >= self._total_deadline else "idle"
+        return ("stream_" if self._streams else "") + bound + "_timeout"
+
+    def _body_may_go_on(self, now: float) -> bool:
+        """Whether the body is in time after all: more of it came, or it waits for the upstream; then its
+        deadline is moved.
+        """
+        body = self.body
+        if body is None or body.left == 0:
+            return False
+        if self._upstream_is_stuck():
+            body.pardon(now)  # not the caller's fault
+        end = min(body.started_at + self.plane.body_timeout, self._total_deadline)
+        if now >= end or now >= body.late_at():
+            return False
+        self.client.arm(min(end, body.late_at()), now)
+        return True
 
     def _upstream_is_stuck(self) -> bool:
         """Whether the body waits for the upstream to read, and not for the caller to send."""
@@ -107,16 +159,23 @@ class Ending:
         if self.phase == DONE:
             return
         self.now = self.plane.monotonic()
-        if self.phase < SENDING or self.wants_body or self.call.method in _READS:
+        if self.phase < SENDING or self.wants_body or self.call.method in _READS or self.cancels:
             self._drop_upstream()
             self._finish(CLIENT_GONE)
             return
         self.plane.orphans.add(self)  # type: ignore[arg-type]  # every Ending is an Exchange
+        if self._streams:  # nobody hears the events any more: the times of other answers hold
+            self._streams = False
+            self._total_deadline = min(self._total_deadline, self.now + self.upstream.total_timeout)
+            self.client.arm(min(self.now + self.upstream.idle_timeout, self._total_deadline), self.now)
         if self._upstream_connection is not None:
             self._upstream_connection.resume_reading()
 
     def stop(self) -> None:
         """The process stops before the call could end: what was sent is unknown, what was not is not sent."""
+        if self.tunnel is not None:
+            self.tunnel.stop()
+            return
         if self.phase >= SENDING:
             self._failed_upstream(Refusal("upstream_timeout", reason="gateway_stopped"))
         else:
@@ -146,7 +205,10 @@ class Ending:
         target = self._upstream_state
         if target is not None:
             self._upstream_state = None
-            self.upstream.balancer.finished(target, self.now, self.now - self._sent_at, True)  # noqa: FBT003 - its contract
+            if self._hurried and self.now >= self._total_deadline:
+                self.upstream.balancer.released(target)  # a caller's haste says nothing about the target
+            else:
+                self.upstream.balancer.unanswered(target, self.now, self.now - self._sent_at)
         self._drop_upstream()
         self.call.upstream_duration = self.now - self._sent_at
         if self.wants_body:
@@ -185,7 +247,7 @@ class Ending:
         waits = body is not None and body.expect and left != 0  # it may never send what it announced
         self._keep_alive = (
             self._keep_alive
-            and not (refusal.close or waits or self.plane.draining)
+            and not (refusal.close or waits or self.plane.closes)
             and 0 <= left <= SKIPPED_BYTES_MAX
         )
         extra = call.limit_headers + call.route.answer_headers if call.route is not None else b""
@@ -198,16 +260,38 @@ class Ending:
             extra=extra,
         )
         call.response_bytes = len(answer) - answer.find(b"\r\n\r\n") - 4
-        self.client.write(answer)
+        self.client.write_last(answer)
         self._finish(outcome or refusal.problem.outcome.value)
 
     def refuse_head(self, refusal: Refusal, peer_ip: str) -> None:
         """The head was refused: nothing of it is known but where it came from."""
         call = self.call
         call.client_ip = peer_ip
+        call.tls = self.client.tls
         call.request_id = self.plane.ids.request_id(call.wall)
         refusal.close = True
         self.refuse(refusal)
+
+    def _is_misdirected(self, rest: bytes) -> bool:
+        """Takes what the handshake proved. Whether the call is for another host than the handshake was; then
+        it is refused (F10).
+        """
+        client = self.client
+        self.call.tls = client.tls
+        self.call.certificate = client.certificate
+        if client.serves(self.fields.host):
+            return False
+        self._announce_unread(rest)
+        self.refuse(Refusal("misdirected_request", reason="host_not_of_handshake"))
+        return True
+
+    def _admitted(self, route: ReadyRoute, rest: bytes) -> bool:
+        """Whether a worker so busy begins a call of this class; if not, it was refused."""
+        reason = self.plane.admission.refusal(route.priority, self.plane.in_flight)
+        if reason:
+            self._announce_unread(rest)
+            self.refuse(Refusal("overloaded", reason=reason))
+        return not reason
 
     def _announce_unread(self, rest: bytes) -> None:
         """The call is about to be refused before its body was looked at: what comes of it, ``rest`` first,

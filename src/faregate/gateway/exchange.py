@@ -11,10 +11,17 @@ stores; benchmarks/micro_exchange.py times it.
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from faregate.gateway import upgrading
 from faregate.gateway.answering import Answering
-from faregate.gateway.body import RequestBody
+from faregate.gateway.body import GRACE_S, RequestBody
 from faregate.gateway.http1.answers import CONTINUE
-from faregate.gateway.outbound import address_behind, continued_trace, hash_key, request_head
+from faregate.gateway.outbound import (
+    address_behind,
+    continued_trace,
+    deadline_line,
+    hash_key,
+    request_head,
+)
 from faregate.gateway.phases import CONNECTING, DONE, SENDING, WAITING
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.ids import accepts_request_id
@@ -101,8 +108,10 @@ class Exchange(Answering):
         call.client_ip = client.peer_ip
         if client.trusted:
             call.client_ip = address_behind(fields.forwarded_for, client.peer_ip, self.runtime.trusted)
-        if self.minor == b"1" and not fields.close:
+        if self.minor != b"0" and not fields.close:
             self._keep_alive = True
+        if client.tls and self._is_misdirected(rest):
+            return None
         endpoint = self.runtime.router.find(path)
         if endpoint is None:
             self._announce_unread(rest)
@@ -118,6 +127,11 @@ class Exchange(Answering):
                     headers=b"Allow: %b\r\n" % endpoint.allow,
                 )
             )
+            return None
+        if self.plane.in_flight > self.plane.calls_least and not self._admitted(route, rest):
+            return None
+        if fields.upgrade:
+            upgrading.ask(self, route)
         return route
 
     def request_data(self, data: bytes, now: float) -> bytes:
@@ -167,7 +181,7 @@ class Exchange(Answering):
         if rest:
             rest = self.request_data(rest, self.now)
         if self.wants_body:
-            self.client.arm(self.now + self.runtime.limits.body_timeout, self.now)
+            self.client.arm(self.now + min(GRACE_S, self.plane.body_timeout), self.now)
         return rest
 
     # deciding
@@ -200,7 +214,7 @@ class Exchange(Answering):
             call.now = now
             self.client.resume_reading()
             if self.wants_body:
-                self.client.arm(now + self.runtime.limits.body_timeout, now)
+                self.client.arm(now + min(GRACE_S, self.plane.body_timeout), now)
             if refusal is not None:
                 self.refuse(refusal)
                 return
@@ -221,6 +235,8 @@ class Exchange(Answering):
         upstream: ReadyUpstream = route.upstream  # type: ignore[assignment]
         self.upstream = upstream
         self._total_deadline = self.now + upstream.total_timeout
+        if self.fields.deadline_ms >= 0 and not self._hurry(self.fields.deadline_ms):
+            return
         self.call.upstream = upstream.name
         body = self.body
         if body is not None and body.expect and body.left:
@@ -230,14 +246,16 @@ class Exchange(Answering):
         target = upstream.balancer.pick(self.now, key, ())
         if target is not None:
             pool: Pool = target.pool  # type: ignore[assignment]  # put there by ReadyUpstream
-            connection = pool.take(self.now)
-            if connection is not None:  # the common case: a connection is at hand
-                call = self.call
-                self._upstream_state = target
-                call.target_name = target.name
-                call.attempts = 1
-                self._send(connection)
-                return
+            gate = target.gate
+            if gate is None or target.in_flight <= gate.least:
+                connection = pool.take(self.now)
+                if connection is not None:  # the common case: a connection is at hand
+                    call = self.call
+                    self._upstream_state = target
+                    call.target_name = target.name
+                    call.attempts = 1
+                    self._send(connection)
+                    return
         self._dispatch(upstream, target)
 
     def _dispatch(self, upstream: "ReadyUpstream", target: "TargetState | None") -> None:
@@ -246,17 +264,22 @@ class Exchange(Answering):
         """
         call = self.call
         now = self.now
-        full = False
+        full = ""
+        priority = call.route.priority  # type: ignore[union-attr]  # set before any step ran
         while True:
             if target is None:
                 self._no_target(full=full)
                 return
             pool: Pool = target.pool  # type: ignore[assignment]  # put there by ReadyUpstream
-            connection = pool.take(now)
-            if connection is not None or pool.can_open():
-                break
+            gate = target.gate
+            if gate is None or gate.admits(priority, target.in_flight):
+                connection = pool.take(now)
+                if connection is not None or pool.can_open():
+                    break
+                full = "upstream_connections"
+            else:
+                full = "upstream_concurrency"
             upstream.balancer.released(target)
-            full = True
             self._tried = (*self._tried, target)
             target = self._pick_another(upstream)
         self._upstream_state = target
@@ -268,16 +291,17 @@ class Exchange(Answering):
         self.phase = CONNECTING
         if self.wants_body:
             self.client.pause_reading()
-        self.client.arm(NEVER, now)  # the pool bounds the wait by connect_timeout
+        self.client.arm(self._total_deadline, now)
         pool.open(self)
 
     def _pick_another(self, upstream: "ReadyUpstream") -> "TargetState | None":
         key = hash_key(upstream.hash_on, self.call, self.fields) if upstream.hash_on else b""
         return upstream.balancer.pick(self.now, key, self._tried)
 
-    def _no_target(self, *, full: bool) -> None:
+    def _no_target(self, *, full: str) -> None:
         if full:
-            self.refuse(Refusal("overloaded", reason="upstream_connections"))
+            self.plane.admission.count(self.call.route.priority, full)  # type: ignore[union-attr]  # set long ago
+            self.refuse(Refusal("overloaded", reason=full))
         elif self._tried:
             self.refuse(Refusal("upstream_unreachable", reason=self.call.reason or "connect_failed"))
         else:
@@ -293,6 +317,8 @@ class Exchange(Answering):
             connection.pool.give_back(connection, now)
             self.connect_failed("total_timeout", now)
             return
+        if self.call.upgrade is None:
+            self.deadline_line = deadline_line(self._total_deadline - now)
         try:
             self._send(connection)
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
@@ -309,13 +335,32 @@ class Exchange(Answering):
         upstream.balancer.connect_failed(target, now)
         self._tried = (*self._tried, target)
         self.call.reason = reason
-        if self.call.attempts > upstream.data.attempts or now >= self._total_deadline:
+        if (
+            self.call.attempts > upstream.data.attempts
+            or now >= self._total_deadline
+            or not upstream.balancer.may_retry(now)
+        ):
             self.refuse(Refusal("upstream_unreachable", reason=reason))
             return
         try:
             self._dispatch(upstream, self._pick_another(upstream))
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
             self.internal_error(error)
+
+    def not_taken(self, kept: list[bytes] | None, reason: str) -> None:
+        """The target never looked at the request, so it may go elsewhere (W14). ``kept``: what was written
+        of its body; None when that was too much to keep.
+        """
+        self._upstream_connection = None
+        body = self.body
+        if body is None or kept is not None:
+            if body is not None and kept is not None:
+                body.hold_again(kept)
+            self.phase = CONNECTING
+            self.connect_failed(reason, self.plane.monotonic())
+        else:
+            self._drop_upstream()
+            self.refuse(Refusal("upstream_unreachable", reason=reason))
 
     def _send(self, connection: "UpstreamConnection") -> None:
         transport = connection.transport
@@ -338,7 +383,9 @@ class Exchange(Answering):
         else:
             self.phase = SENDING
             client.resume_reading()
-            client.deadline = deadline = body.started_at + self.runtime.limits.body_timeout
+            body.pardon(now)
+            deadline = min(body.started_at + self.plane.body_timeout, body.late_at())
+            client.deadline = deadline
         if deadline > self._total_deadline:
             client.deadline = deadline = self._total_deadline
         if deadline < client.wheel_at:

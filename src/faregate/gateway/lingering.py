@@ -7,8 +7,8 @@ answer (W06; RFC 9112 section 9.6). A caller who takes nothing more is given up.
 
 from typing import TYPE_CHECKING, Final
 
-from faregate.gateway.caller import Caller
-from faregate.gateway.ending import STALLED_READER_S
+from faregate.gateway.caller import STALLED_READER_S, Caller
+from faregate.gateway.unsent import reset, unsent_bytes
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from faregate.gateway.plane import Plane
 
 LINGER_S: Final = 1.0
+TAKEN_BYTES_PER_S: Final = 1024
+"""The least rate at which a caller takes its answers, on the whole; it may fall behind by 30 s."""
 LINGER_BYTES_MAX: Final = 64 << 10
 """What is still read and dropped after the last answer."""
 
@@ -27,11 +29,12 @@ class Lingering(Caller):
     """
 
     __slots__ = (
+        "_behind_s",
         "_buffer",
         "_closing",
         "_eof",
         "_linger_left",
-        "_progress_at",
+        "_looked_at",
         "_read_paused",
         "_unsent",
         "_unusual",
@@ -41,16 +44,22 @@ class Lingering(Caller):
     def __init__(self, plane: "Plane") -> None:
         super().__init__(plane)
         self.transport: asyncio.Transport | None = None
+        self._behind_s = 0.0  # how far the caller is behind the least rate in taking its answers
         self._buffer = bytearray()
         self._closing = False
         self._eof = False
         self._linger_left = LINGER_BYTES_MAX
-        self._progress_at = 0.0
+        self._looked_at = 0.0
         self._read_paused = False
-        self._unsent = 0  # at the last look, once closing
+        self._unsent = 0  # at the last look, once the caller is slow or the connection closing
+        self.look_s = LINGER_S
         self._unusual = False  # closing, or something else than the common path
 
     def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def write_last(self, data: bytes) -> None:
         if self.transport is not None:
             self.transport.write(data)
 
@@ -63,20 +72,31 @@ class Lingering(Caller):
         """Ends the connection so that a truncated answer cannot pass for a whole one."""
         self._closing = self._unusual = True
         if self.transport is not None:
-            self.transport.abort()
+            reset(self.transport)
 
     def _linger_on(self, now: float) -> None:
-        """The linger time is over: the end, unless the caller is still taking the answer in, however
-        slowly.
-        """
-        unsent = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        if unsent < self._unsent or not self._progress_at:
-            self._progress_at = now
-        self._unsent = unsent
-        if not unsent or now - self._progress_at >= STALLED_READER_S:
+        """The linger time is over: the end, unless the caller is still taking the answer in."""
+        if self.has_stalled(now) or not self._unsent:  # what the kernel still holds would die with a reset
             self.break_off()
         else:
             self.arm(now + LINGER_S, now)
+
+    def _watch_unsent(self, now: float) -> None:
+        """From now on the caller must take what is unsent at the least rate."""
+        self._behind_s = 0.0
+        self._looked_at = now
+        self._unsent = 0 if self.transport is None else unsent_bytes(self.transport)
+
+    def has_stalled(self, now: float) -> bool:
+        """Whether the caller is ``STALLED_READER_S`` behind in taking its answers: nothing for so long, or
+        less than ``TAKEN_BYTES_PER_S`` for longer.
+        """
+        unsent = 0 if self.transport is None else unsent_bytes(self.transport)
+        taken_s = max(0, self._unsent - unsent) / TAKEN_BYTES_PER_S
+        self._behind_s = max(0.0, self._behind_s + now - self._looked_at - taken_s)
+        self._looked_at = now
+        self._unsent = unsent
+        return self._behind_s >= STALLED_READER_S
 
     def has_unsent(self) -> bool:
         """Whether part of an answer still waits for the caller to take it."""
@@ -91,8 +111,7 @@ class Lingering(Caller):
         transport = self.transport
         if transport is None:
             return
-        self._unsent = transport.get_write_buffer_size()
-        self._progress_at = now
+        self._watch_unsent(now)
         self.arm(now + LINGER_S, now)
         if self._eof:
             transport.close()
@@ -107,7 +126,7 @@ class Lingering(Caller):
         self._closing = self._unusual = True
         transport = self.transport
         if transport is not None:
-            self._unsent = transport.get_write_buffer_size()
-            self._progress_at = now = self.plane.monotonic()
+            now = self.plane.monotonic()
+            self._watch_unsent(now)
             self.arm(now + LINGER_S, now)
             transport.close()

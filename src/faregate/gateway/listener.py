@@ -20,8 +20,9 @@ from faregate.gateway.http1.request import (
     parse_head,
 )
 from faregate.gateway.http1.targets import METHODS
-from faregate.gateway.lingering import Lingering
+from faregate.gateway.lingering import LINGER_S, Lingering
 from faregate.gateway.outbound import is_trusted, plain_address
+from faregate.gateway.unsent import bound_unsent
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.problems import Refusal
 
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 _request_line: Final = REQUEST_LINE.match
 PIPELINED_BYTES_MAX: Final = 64 << 10
 """Bytes of later requests held while one is in progress; beyond it reading pauses."""
-WRITE_HIGH_BYTES: Final = 256 << 10
+SHORT_HEAD_BYTES: Final = 2 << 10
+"""What is held of a head in pieces even when memory is short."""
+WRITE_HIGH_BYTES: Final = 64 << 10
+"""Of an answer held for a caller who reads slowly; beyond it the upstream is not read either."""
 
 
 class ClientConnection(Lingering):
@@ -57,19 +61,23 @@ class ClientConnection(Lingering):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         plane = self.plane
-        if len(plane.clients) >= plane.clients_max:
-            plane.clients_refused += 1
+        peer = transport.get_extra_info("peername")
+        if not peer:
             self._closing = self._unusual = True
-            self.transport.abort()  # descriptors are kept for the calls in progress (http-rules.md section 7)
+            self.transport.abort()  # reset before we took it: there is no address to judge, forward or log
+            return
+        self.peer_ip = plain_address(str(peer[0]))
+        self.trusted = bool(plane.runtime.trusted) and is_trusted(self.peer_ip, plane.runtime.trusted)
+        if not plane.doorkeeper.admits(self.peer_ip, len(plane.clients), trusted=self.trusted):
+            self._closing = self._unusual = True
+            self.transport.abort()  # the cheapest answer there is (http-rules.md section 7)
             return
         plane.clients.add(self)
-        peer = transport.get_extra_info("peername")
-        self.peer_ip = plain_address(str(peer[0])) if peer else ""
-        self.trusted = bool(plane.runtime.trusted) and is_trusted(self.peer_ip, plane.runtime.trusted)
+        bound_unsent(self.transport)
         forwarded = (self.peer_ip.encode(), self.proto)
         self.forwarded_lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % forwarded
         now = plane.monotonic()
-        self.arm(now + plane.runtime.limits.header_timeout, now)
+        self.arm(now + plane.header_timeout, now)
 
     def data_received(self, data: bytes) -> None:
         if self.exchange is not None or self._unusual:
@@ -115,7 +123,7 @@ class ClientConnection(Lingering):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         self.lost = True
         self.transport = None
-        self.plane.clients.discard(self)
+        self.plane.forget(self)
         self._buffer.clear()
         if self.exchange is None:
             self.deadline = NEVER
@@ -124,14 +132,22 @@ class ClientConnection(Lingering):
 
     def pause_writing(self) -> None:
         self.write_paused = self._unusual = True
+        now = self.plane.monotonic()
+        self._watch_unsent(now)
         if self.exchange is not None:
             self.exchange.client_full()
+        elif not self._partial:
+            self.arm(now + LINGER_S, now)
 
     def resume_writing(self) -> None:
         self.write_paused = False
         if self.exchange is not None:
             self.exchange.client_drained(self.plane.monotonic())
-        elif self._buffer:
+            return
+        if not (self._closing or self._partial):
+            now = self.plane.monotonic()
+            self.arm(now + self.plane.idle_timeout, now)
+        if self._buffer:
             self.plane.loop.call_soon(self._go_on)
 
     # what the wheel and the exchange call
@@ -153,16 +169,43 @@ class ClientConnection(Lingering):
             self._read_paused = False
             self.transport.resume_reading()
 
+    def hand_over(self) -> tuple[asyncio.Transport, bytes, bool] | None:
+        transport = self.transport
+        if transport is None:
+            return None
+        held = bytes(self._buffer)
+        self._buffer.clear()
+        self.resume_reading()
+        return transport, held, self._eof
+
+    def exchanges(self) -> list[Exchange]:
+        """The calls in progress."""
+        return [] if self.exchange is None else [self.exchange]
+
     def forget(self) -> None:
         """The configuration has changed: fields and the peer are judged anew."""
         self._fields = None
         trusted = self.plane.runtime.trusted
         self.trusted = bool(trusted) and is_trusted(self.peer_ip, trusted)
 
+    def hurry(self, now: float) -> None:
+        """Memory is short: who is idle, or in the middle of a head, has no longer than what now holds."""
+        if self.exchange is None and not (self._closing or self.write_paused):
+            plane = self.plane
+            deadline = now + (plane.header_timeout if self._partial else plane.idle_timeout)
+            if deadline < self.deadline:
+                self.arm(deadline, now)
+
+    def announce_drain(self) -> None:
+        """The worker is going to stop: this protocol says so with its next answer."""
+
     def drain(self) -> None:
         """The worker is stopping: an idle connection ends now, a busy one with its answer."""
-        if self.exchange is None and not self._partial:
+        exchange = self.exchange
+        if exchange is None and not self._partial:
             self._close_now()
+        elif exchange is not None and exchange.tunnel is not None:
+            exchange.tunnel.drain()
 
     def exchange_done(self, keep_alive: bool, skip: int, now: float) -> None:  # noqa: FBT001 - one caller, once a call
         """The call has ended; the next one may begin."""
@@ -173,7 +216,7 @@ class ClientConnection(Lingering):
         if not keep_alive:
             self._close_gently(now)
             return
-        self.deadline = deadline = now + self.plane.runtime.limits.idle_timeout
+        self.deadline = deadline = now + (LINGER_S if self.write_paused else self.plane.idle_timeout)
         if deadline < self.wheel_at:
             self.plane.wheel.watch(self, now)
         if self._buffer or self._eof or skip or self._read_paused:
@@ -224,7 +267,7 @@ class ClientConnection(Lingering):
         now = plane.monotonic()
         if not self._partial:
             self._partial = self._unusual = True
-            self.arm(now + plane.runtime.limits.header_timeout, now)
+            self.arm(now + plane.header_timeout, now)
         if buffer.startswith(b"\r\n\r\n"):
             self._refuse_head(Refusal("malformed_request", reason="empty_lines"))
             return
@@ -249,6 +292,10 @@ class ClientConnection(Lingering):
                     "headers_too_large" if b"\n" in buffer[2:] else "target_too_long", reason="line_too_long"
                 )
             )
+        elif not plane.held(len(data), now) and len(buffer) > SHORT_HEAD_BYTES:
+            plane.doorkeeper.refused["memory"] += 1
+            buffer.clear()
+            self.break_off()
 
     def _parse(self, data: bytes, end: int) -> None:
         """A head with new fields or out of the common; it ends at ``end``."""
@@ -258,7 +305,7 @@ class ClientConnection(Lingering):
             end -= 2
         plane = self.plane
         try:
-            line, fields = parse_head(data, end, plane.runtime.fields)
+            line, fields = parse_head(data, end, plane.runtime.fields, self.proto)
             if fields.via and plane.via in fields.via:
                 raise Refusal("loop_detected", reason="own_name_in_via")  # noqa: TRY301 - told like the others
         except Refusal as refusal:
@@ -300,7 +347,7 @@ class ClientConnection(Lingering):
             return
         self._buffer += data
         self._unusual = True
-        if len(self._buffer) > PIPELINED_BYTES_MAX:
+        if len(self._buffer) > PIPELINED_BYTES_MAX or not self.plane.held(len(data), self.plane.monotonic()):
             self.pause_reading()
         if self.exchange is None and not self.write_paused:
             self.plane.loop.call_soon(self._go_on)

@@ -24,7 +24,7 @@ class Prepared:
     Kept with the fields, which several connections may share: nothing of a connection may enter here.
     """
 
-    __slots__ = ("after", "before", "host", "identity", "route")
+    __slots__ = ("after", "before", "deadline", "host", "identity", "route")
 
     def __init__(self, exchange: "Exchange", route: ReadyRoute, via: bytes) -> None:
         fields = exchange.fields
@@ -32,6 +32,10 @@ class Prepared:
         self.identity = identity
         self.route = route
         self.host = b"X-Forwarded-Host: %b\r\n" % fields.host
+        # A WebSocket has no end that could be told ahead.
+        self.deadline = (
+            deadline_line(exchange.upstream.total_timeout) if exchange.call.upgrade is None else b""
+        )
         self.before = fields.passed
         if fields.tracestate and parse_traceparent(fields.traceparent or b"") is None:
             # Without a valid traceparent a tracestate belongs to no trace (W3C Trace Context section 4.3).
@@ -85,10 +89,20 @@ def request_head(exchange: "Exchange") -> bytes:
             b"\r\n",
             forwarded,
             host,
+            exchange.deadline_line or prepared.deadline,
             prepared.after,
             b"\r\n",
         )
     )
+
+
+def deadline_line(left_s: float) -> bytes:
+    """``X-Request-Deadline``: how many milliseconds the upstream has, from now; at least 1.
+
+    A span and no time of day, so that nobody's clock need be right; and one line serves all calls of an
+    upstream that are sent at once.
+    """
+    return b"X-Request-Deadline: %d\r\n" % max(1, int(left_s * 1000.0 + 0.5))
 
 
 def continued_trace(traceparent: bytes, ids: IdSource) -> tuple[bytes, bytes]:

@@ -1,24 +1,39 @@
 """One place for a worker, as the supervisor keeps it: the process in it changes, the place stays."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from faregate.gateway import control
 from faregate.gateway.control import Message
+
+if TYPE_CHECKING:
+    from faregate.gateway.line import Line
 
 
 class WorkerPlace:
-    """One place for a worker and the process that holds it now."""
+    """One place for a worker and the process that holds it now.
+
+    ``retired``: the process ends and gets no successor. ``said``: the last of each word it said, by word.
+    """
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.process: asyncio.subprocess.Process | None = None
-        self.writer: asyncio.StreamWriter | None = None
+        self.line: Line | None = None
         self.ready = asyncio.Event()
         self.revision = 0
         self.started_at = 0.0
         self.quick_deaths = 0
         self.was_ready = False
+        self.retired = False
+        self.said: dict[str, Message] = {}
 
-    def send(self, message: Message) -> None:
-        if self.writer is not None and not self.writer.is_closing():
-            self.writer.write(control.encode(message))
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        process = self.process
+        return None if process is None or process.returncode is not None else process.pid
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
+        """False when nobody is there to hear it."""
+        return self.line is not None and self.line.send(message, descriptors)

@@ -5,12 +5,14 @@ with.
 """
 
 import asyncio
-import resource
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from faregate.gateway.wheel import Wheel
+from faregate.gateway.admission import Admission
+from faregate.gateway.doorkeeper import Doorkeeper, descriptors_allow
+from faregate.gateway.overload import Overload
+from faregate.gateway.wheel import TICK_S, Wheel
 from faregate.kernel.ids import IdSource
 from faregate.snapshot.call import Call
 
@@ -19,19 +21,10 @@ if TYPE_CHECKING:
     from faregate.gateway.exchange import Exchange
     from faregate.gateway.listener import ClientConnection
 
-_DESCRIPTORS_OWN: Final = 64
-_CLIENTS_MIN: Final = 16
 REAP_EVERY_S: Final = 1.0
+_LOOK_AT_BYTES: Final = 1 << 20
 FLUSH_AT: Final = 256
 """Calls recorded between two ticks of the wheel before a flush is asked for ahead of time."""
-
-
-def clients_max() -> int:
-    """How many callers' connections a worker takes: less than half its descriptors, so that each may need
-    one to its upstream and the log and the stores keep theirs.
-    """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(_CLIENTS_MIN, (soft - _DESCRIPTORS_OWN) // 2)
 
 
 class Recorder(Protocol):
@@ -43,15 +36,20 @@ class Recorder(Protocol):
 
 
 class Plane:
-    """The shared state of one worker. ``via`` is this gateway's name in ``Via``: unlike any other's (W04)."""
+    """The shared state of one worker. ``header_timeout``, ``body_timeout``, ``idle_timeout``: seconds as they
+    hold now. ``closes``: answers end their connections. ``calls_least``: calls in progress up to which every
+    class of route is let in. ``memory_bytes``: the memory it may use, 0 without end. ``via``: this gateway's
+    name in ``Via``, unlike any other's (W04).
+    """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - wired in one place
         self,
         loop: asyncio.AbstractEventLoop,
         runtime: "Runtime",
         recorder: Recorder,
         via: bytes,
         monotonic: Callable[[], float] = time.monotonic,
+        memory_bytes: int = 0,
     ) -> None:
         self.loop = loop
         self.runtime = runtime
@@ -64,11 +62,23 @@ class Plane:
         self.wall_offset = time.time() - monotonic()
         self.ids = IdSource()
         self.clients: set[ClientConnection] = set()
-        self.clients_max = clients_max()
-        self.clients_refused = 0
+        self._descriptors = descriptors_allow()
+        self.doorkeeper = Doorkeeper(runtime.limits, self._descriptors)
+        self.admission = Admission(runtime.limits.calls, runtime.priorities)
+        self.calls_least = self.admission.least
+        self.overload = Overload(memory_bytes, monotonic())
+        self._held_bytes = 0  # since memory was last looked at for it
+        self._look_at_bytes = memory_bytes // 100 or _LOOK_AT_BYTES
+        self._patience = 1.0
+        self.set_patience(1.0)
         self.orphans: set[Exchange] = set()  # sent calls whose callers are gone
         self.in_flight = 0
+        self.tunnels = runtime.tunnels
         self.draining = False
+        self.closes = False
+        self.http2_faults = 0  # connections ended because they broke HTTP/2 or a bound of it
+        self.on_tick: Callable[[float], None] | None = None
+        """Runs every 50 ms; must not raise."""
         self.wheel = Wheel(loop, monotonic, self._on_tick)
         self._reaped_at = monotonic()
 
@@ -76,11 +86,42 @@ class Plane:
         """The small regular works: the wall clock followed, records handed on, idle connections closed."""
         self.wall_offset = time.time() - now
         self._recorded = 0
+        self.overload.tick(self, now, TICK_S)
         self.recorder.flush()
+        if self.on_tick is not None:
+            self.on_tick(now)
         if now - self._reaped_at >= REAP_EVERY_S:
             self._reaped_at = now
             for upstream in self.runtime.upstreams.values():
                 upstream.reap(now)
+
+    def held(self, size: int, now: float) -> bool:
+        """Counts bytes held for a caller who has more to send; False when there is no memory left for such.
+
+        A flood fills memory faster than the ticks come.
+        """
+        self._held_bytes += size
+        if self._held_bytes >= self._look_at_bytes:
+            self._held_bytes = 0
+            self.overload.look(self, now)
+        return not self.doorkeeper.narrow
+
+    def adopt(self, runtime: "Runtime") -> None:
+        """Puts a new revision to work; calls in progress keep theirs."""
+        self.runtime = runtime
+        self.tunnels.reloaded()
+        self.doorkeeper.take(runtime.limits, self._descriptors)
+        self.admission.take(runtime.limits.calls, runtime.priorities)
+        self.calls_least = self.admission.least
+        self.set_patience(self._patience)
+
+    def set_patience(self, part: float) -> None:
+        """Grants callers ``part`` of the configured times."""
+        self._patience = part
+        limits = self.runtime.limits
+        self.header_timeout = limits.header_timeout * part
+        self.body_timeout = limits.body_timeout * part
+        self.idle_timeout = limits.idle_timeout * part
 
     def record(self, call: Call) -> None:
         """Takes an ended call; the lines are made in batches off the call's path."""
@@ -90,19 +131,39 @@ class Plane:
             self._recorded = 0
             self.loop.call_soon(self.recorder.flush)
 
+    def announce_drain(self) -> None:
+        """The next answer on each connection is its last; an idle one may still ask, for a request may be on
+        its way.
+        """
+        self.draining = self.closes = True
+        self.tunnels.drain()
+        for client in list(self.clients):
+            client.announce_drain()
+
+    def forget(self, client: "ClientConnection") -> None:
+        """A caller's connection has ended, or become something else."""
+        if client in self.clients:
+            self.clients.discard(client)
+            self.doorkeeper.left(client.peer_ip)
+
     def drain(self) -> None:
         """No further call on any connection: idle ones close now, busy ones with their answer."""
-        self.draining = True
+        if not self.draining:
+            self.announce_drain()
         for client in list(self.clients):
             client.drain()
 
     def is_busy(self) -> bool:
         """Whether a call is in progress, or an answer not yet wholly handed over."""
-        return self.in_flight > 0 or any(client.has_unsent() for client in self.clients)
+        return (
+            self.in_flight > 0
+            or bool(self.tunnels.open)
+            or any(client.has_unsent() for client in self.clients)
+        )
 
     def end_calls(self) -> None:
         """Ends every call there is, each with its record: this process stops."""
-        exchanges = [client.exchange for client in self.clients if client.exchange is not None]
+        exchanges = [exchange for client in self.clients for exchange in client.exchanges()]
         for exchange in [*exchanges, *self.orphans]:
             exchange.stop()
 

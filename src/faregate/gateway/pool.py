@@ -1,5 +1,5 @@
 """Connections to one target: kept idle, checked before reuse, opened when there is none, never more than
-the cap.
+the cap. How one is opened is ``dial``'s affair.
 
 A connection is lent to one exchange at a time and comes back only when its request was wholly written and
 its answer wholly read (W07). Opening is the one thing here that waits; it ends by ``connect_timeout`` and
@@ -8,25 +8,22 @@ false and the exchange goes elsewhere.
 """
 
 import asyncio
-import ipaddress
-import socket
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from faregate.gateway.dial import DialError, Dialler
 from faregate.gateway.upstream import UpstreamConnection
 from faregate.snapshot.data import Target, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from faregate.gateway.upstream_tls import TlsClient
+
 PEEK_AFTER_S: Final = 0.010
 """A connection idle for longer is looked at before reuse: the event loop may not yet have seen its end. One
 used within the last turns of a busy loop is not: it costs a system call on every call, and saves only those
 sent in the very turn in which the upstream died.
-"""
-RESOLVED_FOR_S: Final = 10.0
-"""How long a name's addresses are used before they are asked for again; kept beyond that while the resolver
-fails.
 """
 
 
@@ -44,7 +41,7 @@ class Pool:
     """
 
     __slots__ = (
-        "_addresses",
+        "_generation",
         "_headers_max",
         "_idle",
         "_idle_max",
@@ -52,10 +49,10 @@ class Pool:
         "_max",
         "_monotonic",
         "_opening",
-        "_resolved_at",
-        "_target",
         "closed",
         "connect_timeout",
+        "dial_failures",
+        "dialler",
         "header_bytes_max",
         "idle_timeout",
         "open_count",
@@ -70,25 +67,31 @@ class Pool:
         *,
         header_bytes_max: int = 64 << 10,
         headers_max: int = 128,
+        tls: "TlsClient | None" = None,
     ) -> None:
-        self._target = target
+        self.dialler = Dialler(target, tls, loop, monotonic)
+        self.dial_failures = 0
+        self._generation = tls.generation if tls is not None else 0
         self._loop = loop
         self._monotonic = monotonic
         self._idle: deque[UpstreamConnection] = deque()
         self._opening: set[asyncio.Task[None]] = set()
-        self._addresses: list[tuple[socket.AddressFamily, tuple[str, int]]] = _literal_address(target)
-        self._resolved_at = float("inf") if self._addresses else float("-inf")
         self._headers_max = headers_max
         self.header_bytes_max = header_bytes_max
         self.open_count = 0
         self.closed = False
         self.reconfigure(upstream)
 
+    def serves(self, target: Target, tls: "TlsClient | None") -> bool:
+        """Whether the connections of this pool are what ``target`` asks for."""
+        dialler = self.dialler
+        return dialler.target.tls == target.tls and (not target.tls or dialler.tls is tls)
+
     def reconfigure(self, upstream: Upstream) -> None:
         """Takes the bounds of a new revision; connections live on."""
         self._idle_max = upstream.idle
         self._max = upstream.max_connections
-        self.connect_timeout = upstream.connect_timeout
+        self.connect_timeout = min(upstream.connect_timeout, upstream.total_timeout)
         self.idle_timeout = upstream.idle_timeout
 
     def take(self, now: float) -> UpstreamConnection | None:
@@ -96,8 +99,9 @@ class Pool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.transport is None:
-                continue
+            transport = connection.transport
+            if transport is None or transport.is_closing():
+                continue  # it has ended, and the loop has not yet said so
             if now - connection.idle_since > PEEK_AFTER_S and connection.has_ended():
                 connection.close()
                 continue
@@ -128,10 +132,24 @@ class Pool:
         self.open_count -= 1
 
     def reap(self, now: float) -> None:
-        """Closes what has been idle too long; called about once a second."""
+        """Closes what has been idle too long, or leads where the name no longer does; called about once a
+        second.
+        """
+        dialler = self.dialler
+        addresses = dialler.addresses
+        addresses.keep_fresh(now)
+        tls = dialler.tls
+        if tls is not None:
+            tls.look(now, self._loop)
+            self._generation = tls.generation
         kept = deque[UpstreamConnection]()
         for connection in self._idle:
-            if connection.transport is None or now - connection.idle_since > self.idle_timeout:
+            if (
+                connection.transport is None
+                or now - connection.idle_since > self.idle_timeout
+                or connection.generation != self._generation
+                or (connection.address is not None and not addresses.knows(connection.address))
+            ):
                 connection.close()
             else:
                 kept.append(connection)
@@ -140,8 +158,21 @@ class Pool:
     def close(self) -> None:
         """Closes what is idle; lent connections close when they come back."""
         self.closed = True
+        self.dialler.addresses.close()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Closes what is idle: the target is out, and what comes after its return shall find out by a fresh
+        connect, which is told as ``not_sent``, and not on a connection that may be long dead.
+        """
         while self._idle:
             self._idle.pop().close()
+
+    def end(self) -> None:
+        """Closes what is idle and gives up what is being opened: the worker ends."""
+        self.close()
+        for task in list(self._opening):
+            task.cancel()
 
     @property
     def idle_count(self) -> int:
@@ -149,20 +180,18 @@ class Pool:
 
     async def _open(self, asker: Asker) -> None:
         connection = UpstreamConnection(self, self._headers_max)
+        tls = self.dialler.tls
         reason = ""
+        if tls is not None:
+            connection.secure = True
+            connection.generation = tls.generation
         try:
-            async with asyncio.timeout(self.connect_timeout):
-                await self._connect(connection)
-        except TimeoutError:
-            reason = "connect_timeout"
-        except ConnectionRefusedError:
-            reason = "connect_refused"
-        except socket.gaierror:
-            reason = "name_not_resolved"
-        except UnicodeError:
-            reason = "name_invalid"
-        except OSError as error:
-            reason = f"connect_errno_{error.errno}"
+            made = await self.dialler.dial(cast("asyncio.Protocol", connection), self.connect_timeout)
+            connection.socket = made[1]
+            connection.address = made[2]
+        except DialError as error:
+            reason = error.reason
+            self.dial_failures += 1
         finally:
             # Once made, a connection counts until it is lost; before that, until here.
             if not connection.made:
@@ -174,46 +203,3 @@ class Pool:
             asker.connect_failed(reason, now)
         else:
             asker.connected(connection, now)
-
-    async def _connect(self, connection: UpstreamConnection) -> None:
-        last: OSError | None = None
-        for family, address in await self._resolve():
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setblocking(False)  # noqa: FBT003 - the socket module's own signature
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await self._loop.sock_connect(sock, address)
-            except OSError as error:
-                sock.close()
-                last = error
-                continue
-            except BaseException:
-                sock.close()
-                raise
-            connection.socket = sock
-            await self._loop.create_connection(lambda: cast("asyncio.Protocol", connection), sock=sock)
-            return
-        raise last or OSError("no address")
-
-    async def _resolve(self) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
-        if self._monotonic() - self._resolved_at < RESOLVED_FOR_S or self._resolved_at == float("inf"):
-            return self._addresses
-        try:
-            found = await self._loop.getaddrinfo(
-                self._target.host, self._target.port, type=socket.SOCK_STREAM
-            )
-        except OSError:
-            if not self._addresses:
-                raise
-        else:
-            self._addresses = [(entry[0], (str(entry[4][0]), int(entry[4][1]))) for entry in found]
-            self._resolved_at = self._monotonic()
-        return self._addresses
-
-
-def _literal_address(target: Target) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
-    try:
-        address = ipaddress.ip_address(target.host.strip("[]"))
-    except ValueError:
-        return []
-    return [(socket.AF_INET if address.version == 4 else socket.AF_INET6, (str(address), target.port))]

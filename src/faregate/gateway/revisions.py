@@ -10,29 +10,57 @@ import contextlib
 import os
 import secrets
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from faregate.gateway.voice import Voice
 from faregate.snapshot import data as snapshots
+from faregate.snapshot import encoded
 
 COMPILE_S: Final = 120.0
+NICE: Final = 10
+"""A compilation takes whole seconds of a core; calls come first."""
+
+
+class Report(msgspec.Struct):
+    """What the child says besides: diagnostics for programs and for people, files that were read, folders
+    that may hold the data, likeliest first.
+    """
+
+    diagnostics: list[dict[str, object]] = []
+    text: str = ""
+    files: dict[str, list[int] | None] = {}
+    data: list[str] = []
+
+
+class Compiled(NamedTuple):
+    """An encoded snapshot, not numbered yet, and what was said while it was made."""
+
+    snapshot: bytes
+    report: Report
 
 
 class CompileError(Exception):
     """The file has errors, which the child has shown, or took too long; the text is for the operator."""
 
+    def __init__(self, message: str, report: Report | None = None) -> None:
+        super().__init__(message)
+        self.report = report or Report()
 
-async def compile_file(config: Path, out: Path) -> bytes:
+
+async def compile_file(config: Path, out: Path) -> Compiled:
     """The encoded snapshot of ``config``, by way of the file ``out``. Raises ``CompileError``."""
+    told = out.with_suffix(".report")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "faregate.compile",
-        *(str(config), "--out", str(out), "--revision", "0"),
+        *(str(config), "--out", str(out), "--revision", "0", "--report", str(told)),
         *(["--events"] if Voice.events else []),
+        *("--nice", str(NICE)),
     )
     try:
         status = await asyncio.wait_for(process.wait(), COMPILE_S)
@@ -40,19 +68,41 @@ async def compile_file(config: Path, out: Path) -> bytes:
         process.kill()
         await process.wait()
         raise CompileError(f"compiling the configuration took more than {COMPILE_S:.0f} s") from None
+    report = _take_report(told)
     if status != 0:
-        raise CompileError("the configuration has errors")
+        raise CompileError("the configuration has errors", report)
     try:
-        return out.read_bytes()  # noqa: ASYNC240 - the supervisor handles no calls
+        return Compiled(out.read_bytes(), report)  # noqa: ASYNC240 - the supervisor handles no calls
     finally:
         out.unlink()  # noqa: ASYNC240 - likewise
+
+
+def _take_report(path: Path) -> Report:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except (OSError, msgspec.MsgspecError):  # the child died early
+        return Report()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def last_good(folders: Iterable[str]) -> snapshots.Outline | None:
+    """The snapshot that the first of ``folders`` holds which is the data folder of its own snapshot."""
+    for folder in folders:
+        try:
+            outline = encoded.decode_outline((Path(folder) / "snapshot").read_bytes())
+        except (OSError, ValueError, msgspec.MsgspecError):
+            continue
+        if Path(outline.gateway.data) == Path(folder):
+            return outline
+    return None
 
 
 def put_to_work(compiled: bytes, path: Path, last_revision: int) -> snapshots.Outline:
     """Gives the encoded snapshot the next number and replaces the file at ``path`` (mode 0600) in one durable
     step. Raises OSError.
     """
-    numbered = snapshots.renumber(compiled, last_revision + 1)
+    numbered = encoded.renumber(compiled, last_revision + 1)
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -60,13 +110,13 @@ def put_to_work(compiled: bytes, path: Path, last_revision: int) -> snapshots.Ou
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    return snapshots.decode_outline(numbered)
+    return encoded.decode_outline(numbered)
 
 
 def revision_on_disk(path: Path) -> int:
     """The revision of the snapshot at ``path``, 0 when there is none that can be read."""
     try:
-        return snapshots.decode_outline(path.read_bytes()).revision
+        return encoded.decode_outline(path.read_bytes()).revision
     except (OSError, ValueError, msgspec.MsgspecError):
         return 0
 

@@ -35,18 +35,23 @@ class _Node(Generic[RouteT]):
 
 class Router(Generic[RouteT]):
     """Built once per snapshot from ``(method, template, route)``; templates are absolute paths, already
-    validated.
+    validated. ``nodes``: all but the root, so that a large tree can be freed piece by piece.
     """
 
-    __slots__ = ("_fixed", "_root")
+    __slots__ = ("_fixed", "_root", "nodes")
 
     def __init__(self, routes: Iterable[tuple[str, str, RouteT]]) -> None:
         self._root: _Node[RouteT] = _Node()
+        self.nodes: list[object] = []
         self._fixed: dict[bytes, Endpoint[RouteT]] = {}
         for method, template, route in routes:
-            endpoint = self._endpoint(template)
-            endpoint.methods[method.encode()] = route
-            endpoint.allow = b", ".join(sorted(endpoint.methods))
+            self.add(method, template, route)
+
+    def add(self, method: str, template: str, route: RouteT) -> None:
+        """One route more, before the first ``find``."""
+        endpoint = self._endpoint(template)
+        endpoint.methods[method.encode()] = route
+        endpoint.allow = b", ".join(sorted(endpoint.methods))
 
     def find(self, path: bytes) -> Endpoint[RouteT] | None:
         """The endpoint that ``path`` names, or None."""
@@ -66,11 +71,16 @@ class Router(Generic[RouteT]):
             if segment.startswith(b"{"):
                 if node.parameter is None:
                     node.parameter = _Node()
+                    self.nodes.append(node.parameter)
                 node = node.parameter
             else:
                 if node.literals is _NONE:
                     node.literals = {}
-                node = node.literals.setdefault(segment, _Node())
+                below = node.literals.get(segment)
+                if below is None:
+                    below = node.literals[segment] = _Node()
+                    self.nodes.append(below)
+                node = below
         if node.endpoint is None:
             node.endpoint = Endpoint()
         if b"{" not in template.encode():

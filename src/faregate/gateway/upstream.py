@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final, cast
 from faregate.gateway.http1.chunked import ChunkDecoder, ChunkError
 from faregate.gateway.http1.response import InvalidAnswer, ResponseHead, parse_response
 from faregate.gateway.phases import WAITING
+from faregate.gateway.upstream_tls import said_farewell
 
 if TYPE_CHECKING:
     import socket
 
+    from faregate.gateway.dial import Address
     from faregate.gateway.exchange import Exchange
     from faregate.gateway.pool import Pool
 
@@ -26,6 +28,7 @@ WRITE_HIGH_BYTES: Final = 256 << 10
 
 class UpstreamConnection:
     """A keep-alive connection lent to one exchange at a time. ``exchange`` None: idle or done with.
+    ``secure``: by TLS, with the files of that ``generation``.
 
     A protocol to asyncio by its methods, not by its base, which would keep it from being compiled.
     """
@@ -40,11 +43,14 @@ class UpstreamConnection:
         "_left",
         "_phase",
         "_poll",
+        "address",
         "exchange",
+        "generation",
         "idle_since",
         "made",
         "pool",
         "read_paused",
+        "secure",
         "socket",
         "transport",
         "write_paused",
@@ -53,6 +59,9 @@ class UpstreamConnection:
     def __init__(self, pool: "Pool", headers_max: int) -> None:
         self.pool = pool
         self.made = False
+        self.address: Address | None = None
+        self.generation = 0
+        self.secure = False
         self.socket: socket.socket | None = None
         self._poll: select.poll | None = None
         self.transport: asyncio.Transport | None = None
@@ -115,8 +124,10 @@ class UpstreamConnection:
     def eof_received(self) -> bool:
         exchange = self.exchange
         if exchange is not None and self._phase == _UNTIL_CLOSE:
-            exchange.now = exchange.plane.monotonic()
-            self._end(exchange, reusable=False)
+            transport = self.transport
+            if not self.secure or (transport is not None and said_farewell(transport)):
+                exchange.now = exchange.plane.monotonic()
+                self._end(exchange, reusable=False)
         elif exchange is None:
             self.transport = None  # already closing: not to be lent before the loop says that it is lost
         return False  # close our side too
@@ -128,7 +139,7 @@ class UpstreamConnection:
         if exchange is None:
             return
         self.exchange = None
-        if self._phase == _UNTIL_CLOSE and error is None:
+        if self._phase == _UNTIL_CLOSE and error is None and not self.secure:
             exchange.now = exchange.plane.monotonic()
             exchange.answer_end()
         else:
@@ -210,6 +221,9 @@ class UpstreamConnection:
             if head.status >= 200:
                 self._last = head
                 self._take_answer(exchange, head, data, end)
+                return
+            if head.status == 101 and exchange.call.upgrade is not None:
+                exchange.answer_switch(self, head, data[end:])
                 return
             self._take_interim(exchange, head)
             data = data[end:]

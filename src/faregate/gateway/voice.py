@@ -9,12 +9,15 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from faregate.gateway.budget import mebibytes
 from faregate.kernel.events import event_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from faregate.snapshot.data import Outline
+    from faregate.gateway.budget import Budget
+    from faregate.snapshot.data import GatewayLimits, Outline
 
 
 class Voice:
@@ -50,6 +53,24 @@ def started(
     )
 
 
+def bounded(budget: "Budget", limits: "GatewayLimits") -> None:
+    """The ceiling of a worker's memory, and what it follows from (promise P6 of http-rules.md)."""
+    text = f"memory: a worker keeps below {mebibytes(budget.bound)}"
+    if budget.watched < budget.fillable:
+        text += (
+            f"; its {limits.connections} connections and {limits.calls} calls could fill "
+            f"{mebibytes(budget.fillable)}, so load is shed before that"
+        )
+    say(
+        text,
+        "memory",
+        bound_bytes=budget.bound,
+        fillable_bytes=budget.fillable,
+        connections=limits.connections,
+        calls=limits.calls,
+    )
+
+
 def reloaded(revision: int, seconds: float) -> None:
     text = f"revision {revision} in all workers after {seconds:.2f} s"
     say(text, "reloaded", revision=revision, seconds=round(seconds, 3))
@@ -58,6 +79,23 @@ def reloaded(revision: int, seconds: float) -> None:
 def stays(why: str, revision: int) -> None:
     """A reload that came to nothing; ``revision`` is the one that goes on."""
     say(f"{why}; revision {revision} stays", "reload_failed", revision=revision)
+
+
+def last_good(why: str, revision: int, path: "Path") -> None:
+    """A start that does not run what the file says."""
+    place = f"revision {revision} ({path})"
+    text = f"{why}; STARTING ON THE LAST GOOD SNAPSHOT, {place}; mend the file and reload"
+    say(text, "last_good", revision=revision, path=str(path))
+
+
+def listening(addresses: "Sequence[str]") -> None:
+    say(f"listening on {', '.join(addresses)}", "listening", listen=addresses)
+
+
+def succeeded(pid: int, version: str) -> None:
+    """A successor has taken over."""
+    text = f"process {pid} (faregate {version}) has taken over; calls in progress end here"
+    say(text, "succeeded", pid=pid, version=version)
 
 
 def worker_ended(worker: int, status: int, pause: float) -> None:
@@ -69,9 +107,10 @@ def manager_ended(status: int) -> None:
     say(f"manager ended ({ending(status)}); starting another", "manager_ended", ending=ending(status))
 
 
-def stopping(grace: float) -> None:
-    text = f"stopping: no new connections; calls in progress have {grace:.0f} s"
-    say(text, "stopping", grace_s=grace)
+def stopping(grace: float, wait: float = 0.0) -> None:
+    before = f"not ready any more; in {wait:.0f} s " if wait else ""
+    text = f"stopping: {before}no new connections; calls in progress have {grace:.0f} s"
+    say(text, "stopping", grace_s=grace, wait_s=wait)
 
 
 def ending(status: int) -> str:

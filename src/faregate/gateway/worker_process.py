@@ -9,36 +9,47 @@ import asyncio
 import contextlib
 import gc
 import logging
+import mmap
 import resource
 import signal
 import socket
 import sys
 import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
 import msgspec
 
-from faregate.gateway import control
-from faregate.gateway.assembly import assemble, retire
-from faregate.gateway.control import GRACE_S, Message, WorkerSettings
+from faregate.gateway.assembly import Runtime, assembling, finish, retire
+from faregate.gateway.balance import Balancer
+from faregate.gateway.budget import budget, machine_memory
+from faregate.gateway.control import GRACE_S, IDLE_S, Message, WorkerSettings
 from faregate.gateway.gauges import gauges
-from faregate.gateway.health import HealthChecker
-from faregate.gateway.listener import ClientConnection
+from faregate.gateway.health_sharing import join
+from faregate.gateway.line import Line
+from faregate.gateway.listening import key_of
 from faregate.gateway.plane import Plane
+from faregate.gateway.serving import Serving
 from faregate.gateway.side_call import fetcher_for
+from faregate.gateway.slices import free, in_slices, quiet_gc
+from faregate.gateway.tls.front import Fronts
 from faregate.kernel.clock import SystemClock
 from faregate.records.feed import MetricsFeed
 from faregate.records.frames import WorkerState
 from faregate.records.recorder import Recorder
 from faregate.records.writer import LogWriter
 from faregate.snapshot import data as snapshots
+from faregate.snapshot.encoded import Sections, open_sections
 from faregate.stores.counters import Counters
 from faregate.stores.keysets import KeySets
 
 _log = logging.getLogger("faregate.worker")
 _DESCRIPTORS_WANTED: Final = 65_536
 DRAIN_LOOK_S: Final = 0.05
+STUCK_S: Final = 1.0
+"""How long a lock of the counters may be out of reach before the supervisor hears of it."""
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Calls make few cycles; the default of 700 would walk the young objects several times a millisecond."""
 
@@ -49,45 +60,60 @@ class WorkerProcess:
     def __init__(self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
         self._loop = loop
-        snapshot = _read(settings.snapshot)
+        sections = open_snapshot(settings.snapshot)
+        snapshot = sections.head
         data = Path(snapshot.gateway.data)
-        self._counters = Counters.open(data / "counters.bin", settings.index, settings.workers)
+        sharers = settings.sharers or settings.workers
+        self._counters = Counters.open(data / "counters.bin", settings.index, sharers)
         self._keysets = KeySets(fetcher_for, SystemClock(), data / "jwks")
         self._recorder = Recorder(
             LogWriter(data / "access.jsonl"), digest_key=(data / "digest.key").read_bytes()
         )
-        runtime = assemble(snapshot, self._counters, self._keysets, loop)
-        self._plane = Plane(loop, runtime, self._recorder, settings.via.encode())
+        runtime = finish(assembling(sections, self._counters, self._keysets, loop))
+        bounds = budget(
+            snapshot.gateway,
+            settings.workers,
+            Path(settings.snapshot).stat().st_size,
+            machine_memory(),
+        )
+        self._plane = Plane(loop, runtime, self._recorder, settings.via.encode(), memory_bytes=bounds.bound)
+        self._fronts = Fronts(self._plane, says=settings.index == 0)
+        self._fronts.adopt(snapshot.gateway.listen, self._fronts.prepare(snapshot.gateway.listen))
         self._feed = MetricsFeed(
             settings.feed,
             settings.index,
             self._recorder,
-            readings=lambda: gauges(self._plane, self._counters.stats),
+            readings=lambda: [
+                *gauges(self._plane, self._counters.stats),
+                *self._fronts.readings(),
+                *self._health.readings(),
+            ],
             state=self._state,
         )
-        self._servers: list[asyncio.Server] = []
-        self._checks: list[HealthChecker] = []
+        self._listeners = snapshot.gateway.listen
+        self._serving = Serving(loop, self._plane, self._protocol_for)
+        self._health = join(data / "health.bin", self._recorder.count, time.monotonic())
+        self._stuck_at = 0.0
         self._ready = False
         self._draining: asyncio.Task[None] | None = None
-        self._control: asyncio.StreamWriter | None = None
+        self._line: Line | None = None
+        self._changes: asyncio.Queue[tuple[Message, list[socket.socket]]] = asyncio.Queue()
+        self._freeing: set[asyncio.Task[None]] = set()
         self._finished = asyncio.Event()
 
     async def run(self) -> None:
         """Serves until told to stop or the supervisor is gone."""
-        reader, self._control = await asyncio.open_connection(
-            sock=socket.socket(fileno=self._settings.control), limit=control.LINE_BYTES_MAX
-        )
+        control = socket.socket(fileno=self._settings.control)
+        self._line = Line(control, self._loop, self._hear, self._orphaned)
         self._keysets.start()
+        self._fronts.start()
+        self._health.start(_balancers(self._plane.runtime), time.monotonic())
+        self._plane.on_tick = self._on_tick
         self._plane.wheel.start()
-        await self._check_health()
-        for descriptor in self._settings.listen:
-            # The inherited descriptor itself: a copy left open would go on taking connections while we drain.
-            sock = socket.socket(fileno=descriptor)
-            self._servers.append(
-                await self._loop.create_server(
-                    lambda: cast("asyncio.Protocol", ClientConnection(self._plane)), sock=sock, backlog=4096
-                )
-            )
+        inherited = zip(self._listeners, self._settings.listen, strict=True)
+        await self._serving.follow(
+            self._listeners, {key_of(one): socket.socket(fileno=number) for one, number in inherited}
+        )
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -96,38 +122,63 @@ class WorkerProcess:
         self._ready = True
         self._feed.start(self._loop)
         self._say(Message("ready", revision=self._plane.runtime.revision))
-        hearing = asyncio.ensure_future(self._hear(reader))
+        changing = asyncio.ensure_future(self._change())
         await self._finished.wait()
-        hearing.cancel()
+        changing.cancel()
+        await asyncio.gather(changing, return_exceptions=True)
         await self._close()
 
-    async def _hear(self, reader: asyncio.StreamReader) -> None:
-        while True:
-            line = await reader.readline()
-            if not line:
-                _log.warning("the supervisor is gone; finishing")
-                await self._drain(5.0)
-                return
-            message = control.decode(line)
-            if message.what == "reload":
-                try:
-                    await self._reload(message)
-                except Exception as error:  # noqa: BLE001 - after the swap; the line must stay heard
-                    _log.exception("revision %d is only partly at work", message.revision)
-                    self._say(Message("failed", revision=message.revision, reason=type(error).__name__))
-            elif message.what == "drain":
-                self._drain_soon(message.grace)  # a stop may follow, and must be heard
-            elif message.what == "stop":
+    def _protocol_for(self, listener: snapshots.Listener) -> Callable[[], asyncio.Protocol]:
+        """What makes the connections of ``listener``."""
+        return cast("Callable[[], asyncio.Protocol]", self._fronts[listener])
+
+    def _hear(self, message: Message, sockets: list[socket.socket]) -> None:
+        """What the supervisor says. Changes wait for each other; an end is heard at once."""
+        match message.what:
+            case "drain":
+                self._drain_soon(message.grace, message.idle)
+            case "stop":
                 self._finished.set()
+            case "share":
+                self._counters.locks.shared = message.workers > 1
+                self._say(Message("shared", workers=message.workers))
+            case _:
+                self._changes.put_nowait((message, sockets))
+
+    def _orphaned(self) -> None:
+        _log.warning("the supervisor is gone; finishing")
+        self._drain_soon(5.0)
+
+    async def _change(self) -> None:
+        while True:
+            message, sockets = await self._changes.get()
+            try:
+                if message.what == "reload":
+                    await self._reload(message)
+                elif message.what == "listen":
+                    await self._serving.follow(
+                        self._listeners, dict(zip(message.fresh, sockets, strict=True))
+                    )
+                    self._say(Message("listening"))
+            except Exception as error:  # noqa: BLE001 - after the swap; the next change must be heard
+                _log.exception("revision %d is only partly at work", message.revision)
+                self._say(Message("failed", revision=message.revision, reason=type(error).__name__))
 
     async def _reload(self, message: Message) -> None:
-        """Builds the new revision beside the running one and swaps; on any failure the running one stays."""
-        before = self._plane.runtime
+        """Builds the new revision beside the running one, in slices between calls, and swaps; on any failure
+        the running one stays.
+        """
         try:
-            snapshot = _read(message.snapshot)
-            if snapshot.revision == before.revision:
+            sections = open_snapshot(message.snapshot)
+            if sections.head.revision == self._plane.runtime.revision:
+                self._say(Message("reloaded", revision=sections.head.revision))
                 return
-            runtime = assemble(snapshot, self._counters, self._keysets, self._loop, before)
+            listen = sections.head.gateway.listen
+            fronts = await self._loop.run_in_executor(None, self._fronts.prepare, listen)
+            with quiet_gc():
+                runtime = await in_slices(
+                    assembling(sections, self._counters, self._keysets, self._loop, self._plane.runtime)
+                )
         except Exception as error:  # noqa: BLE001 - a revision that cannot run must not end the one that does
             if not isinstance(error, (OSError, ValueError)):  # else the reason says it all
                 _log.exception("revision %d cannot be put to work", message.revision)
@@ -139,54 +190,72 @@ class WorkerProcess:
                 )
             )
             return
-        self._plane.runtime = runtime
+        before = self._plane.runtime
+        self._plane.adopt(runtime)
+        self._fronts.adopt(listen, fronts)
         for client in self._plane.clients:
             client.forget()
         retire(before, runtime)
-        await self._check_health()
-        await self._keysets.retain(snapshot.issuers)
-        gc.freeze()
+        self._free(before)
+        del before
+        self._listeners = sections.head.gateway.listen
+        self._health.follow(_balancers(runtime))
+        await self._keysets.retain(sections.head.issuers)
         self._feed.report()
         self._say(Message("reloaded", revision=runtime.revision))
 
-    async def _check_health(self) -> None:
-        """Active checks follow the running revision; what they found out stays with the targets."""
-        for checker in self._checks:
-            await checker.close()
-        self._checks = [
-            HealthChecker(upstream.balancer, _say_health)
-            for upstream in self._plane.runtime.upstreams.values()
-        ]
-        for checker in self._checks:
-            checker.start()
+    def _free(self, before: Runtime) -> None:
+        """Frees what is large of ``before``, once its calls have ended, in slices."""
+        task = self._loop.create_task(free(weakref.ref(before), before.large))
+        self._freeing.add(task)
+        task.add_done_callback(self._freeing.discard)
 
-    def _drain_soon(self, grace: float = GRACE_S) -> None:
-        self._draining = self._loop.create_task(self._drain(grace))
+    def _on_tick(self, now: float) -> None:
+        """What workers of a machine watch together."""
+        self._health.look(now)
+        if now - self._stuck_at >= STUCK_S and self._counters.locks.stuck(int(now * 1e9), int(STUCK_S * 1e9)):
+            self._stuck_at = now
+            self._say(Message("stuck"))
 
-    async def _drain(self, grace: float) -> None:
-        """No new connection, no further call on an old one; those in progress have ``grace`` seconds."""
-        if self._plane.draining:
-            return  # told twice
+    def _drain_soon(self, grace: float = GRACE_S, idle: float = IDLE_S) -> None:
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain(grace, idle))
+
+    async def _drain(self, grace: float, idle: float) -> None:
+        """No new connection; calls in progress have ``grace`` seconds. A connection without one ends with
+        its next answer, and after ``idle`` seconds without: a request may be on its way.
+        """
         self._ready = False
-        self._plane.drain()
+        plane = self._plane
+        plane.announce_drain()
+        self._health.leave()
         self._feed.report()
-        for server in self._servers:
-            server.close()
-        deadline = time.monotonic() + grace
-        while self._plane.is_busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - counters, not an event
+        self._serving.close()
+        now = time.monotonic()
+        deadline = now + grace
+        idle_until = min(now + idle, deadline)
+        while time.monotonic() < idle_until and (  # noqa: ASYNC110 - counters, not an event
+            plane.clients or plane.is_busy() or self._fronts.handshakes
+        ):
+            await asyncio.sleep(DRAIN_LOOK_S)
+        plane.drain()
+        while plane.is_busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(DRAIN_LOOK_S)
         self._finished.set()
 
     async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
+        self._serving.close()
+        for task in list(self._freeing):
+            task.cancel()
         self._plane.end_calls()
         await asyncio.sleep(0)  # what was written goes out
         self._plane.break_off()
+        for upstream in self._plane.runtime.upstreams.values():
+            upstream.end()
         await asyncio.sleep(0)  # lets connection_lost run
-        for checker in self._checks:
-            await checker.close()
+        await self._fronts.close()
         self._plane.wheel.stop()
+        await self._health.close()
         await self._keysets.close()
         self._recorder.close()
         await self._feed.close()
@@ -196,16 +265,18 @@ class WorkerProcess:
         return WorkerState(self._ready, self._plane.draining, self._plane.runtime.revision)
 
     def _say(self, message: Message) -> None:
-        if self._control is not None and not self._control.is_closing():
-            self._control.write(control.encode(message))
+        if self._line is not None:
+            self._line.send(message)
 
 
-def _say_health(target: str, healthy: bool, reason: str) -> None:  # noqa: FBT001 - HealthListener
-    _log.warning("target %s is %s", target, "healthy again" if healthy else f"unhealthy: {reason}")
+def _balancers(runtime: Runtime) -> dict[str, Balancer]:
+    return {name: upstream.balancer for name, upstream in runtime.upstreams.items()}
 
 
-def _read(path: str) -> snapshots.Snapshot:
-    return snapshots.decode(Path(path).read_bytes())
+def open_snapshot(path: str) -> Sections:
+    """The snapshot at ``path``, mapped: what is not read costs nothing. Raises OSError, ValueError."""
+    with open(path, "rb") as file:  # noqa: PTH123 - mmap wants a descriptor
+        return open_sections(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
 def _raise_descriptor_limit() -> None:

@@ -20,6 +20,7 @@ import uvicorn
 import uvloop
 
 from faregate.manager.app import create_app
+from faregate.manager.facts import Facts
 from faregate.manager.feed import FeedServer
 from faregate.manager.heads import DeadlineProtocol
 from faregate.manager.hosts import Names
@@ -28,6 +29,8 @@ from faregate.manager.totals import Totals
 _EXPIRE_EVERY_S: Final = 600.0
 _PARENT_CHECK_S: Final = 0.5
 _CONNECTIONS_MAX: Final = 1024
+_REPORT_S: Final = 3.0
+_REPORT_LOOK_S: Final = 0.02
 
 
 class _Server(uvicorn.Server):
@@ -58,6 +61,10 @@ async def serve(listening: socket.socket, feed_path: Path, workers: int, parent:
     totals = Totals(workers)
     feed = FeedServer(feed_path, totals, time.monotonic)
     await feed.start()
+    facts = Facts(totals)
+    facts.hear(0)
+    if facts.held:
+        await _turn(facts, totals)
     config = uvicorn.Config(
         create_app(totals, feed, Names(listening.getsockname()[0], name)),
         http=DeadlineProtocol,
@@ -78,6 +85,16 @@ async def serve(listening: socket.socket, feed_path: Path, workers: int, parent:
         for task in watching:
             task.cancel()
         await feed.close()
+
+
+async def _turn(facts: Facts, totals: Totals) -> None:
+    """Waits until it is our turn to answer on the socket, and a moment for the workers to report: probes wait
+    in the socket meanwhile, and hear no passing "not ready".
+    """
+    await facts.released.wait()
+    deadline = time.monotonic() + _REPORT_S
+    while totals.readiness().lacks and time.monotonic() < deadline:  # noqa: ASYNC110 - a state, not an event
+        await asyncio.sleep(_REPORT_LOOK_S)
 
 
 def main() -> None:

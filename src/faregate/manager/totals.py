@@ -25,6 +25,8 @@ from faregate.records.frames import (
     WorkerState,
 )
 
+WORKERS_MAX: Final = 64
+"""Indexes of workers lie below; how many are alive changes while they are replaced."""
 OTHER: Final = "other"
 _OTHERS: Final = (OTHER, OTHER, OTHER)
 _CALLS: Final = "faregate_calls_total"
@@ -58,7 +60,7 @@ class Distribution(NamedTuple):
 
 class Readiness(NamedTuple):
     """Workers by what they last said; ``ready`` has those that take calls or drain, ``revisions`` each one
-    that runs.
+    that runs. A worker that drains while others take its place is none of them. ``stopping``: the gateway is.
     """
 
     expected: int
@@ -66,11 +68,12 @@ class Readiness(NamedTuple):
     ready: int
     draining: int
     revisions: tuple[int, ...]
+    stopping: bool = False
 
     @property
     def lacks(self) -> str:
         """What is missing for the gateway to be ready, in words; empty when nothing is."""
-        missing = []
+        missing = ["the gateway is stopping"] if self.stopping else []
         if self.connected < self.expected:
             missing.append(f"{self.connected} of {self.expected} workers report")
         if self.ready < self.connected:
@@ -111,7 +114,9 @@ class Totals:
     """
 
     def __init__(self, expected: int) -> None:
-        self._expected = expected
+        self.expected = expected
+        self.stopping = False
+        self.stale = False
         self._series: dict[str, dict[tuple[str, ...], _Series]] = {name: {} for name in FAMILIES}
         self._routes: dict[RouteLabels, RouteSeries] = {}
         self._readings: dict[int, list[Reading]] = {}
@@ -127,7 +132,7 @@ class Totals:
         ``numbered``: the label sets that the report's connection had so far; it is brought up to date.
         """
         numbered = [] if numbered is None else numbered
-        _check(report, self._expected, len(numbered))
+        _check(report, len(numbered))
         del numbered[report.first :]
         numbered += [self._route(labels, now) for labels in report.labels]
         self._readings[report.worker] = report.readings
@@ -146,13 +151,16 @@ class Totals:
         self._states.pop(worker, None)
 
     def readiness(self) -> Readiness:
-        states = self._states.values()
+        states = list(self._states.values())
+        if sum(not state.draining for state in states) >= self.expected:
+            states = [state for state in states if not state.draining]  # others have taken their place
         return Readiness(
-            self._expected,
+            self.expected,
             len(states),
             sum(state.ready or state.draining for state in states),
             sum(state.draining for state in states),
             tuple(sorted({state.revision for state in states})),
+            self.stopping,
         )
 
     def expire(self, now: float) -> None:
@@ -203,10 +211,12 @@ class Totals:
             case "faregate_build_info":
                 yield Sample((("version", faregate.VERSION), ("python", platform.python_version())), 1)
             case "faregate_workers":
-                yield Sample((("state", "expected"),), self._expected)
+                yield Sample((("state", "expected"),), self.expected)
                 yield Sample((("state", "connected"),), len(self._states))
             case "faregate_workers_silent":
                 yield Sample((), self.silent)
+            case "faregate_config_stale":
+                yield Sample((), int(self.stale))
             case "faregate_config_revision":
                 for worker, state in sorted(self._states.items()):
                     yield Sample((("worker", str(worker)),), state.revision)
@@ -266,8 +276,8 @@ def _sum_us(name: str, counts: list[int]) -> int:
     return counts[DURATION_SUM if name == _DURATION else UPSTREAM_SUM]
 
 
-def _check(report: Report, expected: int, numbered: int) -> None:
-    if not 0 <= report.worker < expected:
+def _check(report: Report, numbered: int) -> None:
+    if not 0 <= report.worker < WORKERS_MAX:
         raise ValueError("a worker that is not expected")
     if report.first > numbered:
         raise ValueError("labels that begin beyond those that are numbered")

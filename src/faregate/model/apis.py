@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from faregate.model.paths import METHODS, Match, parse_match, parse_version_path
 from faregate.model.values import (
+    AlsoText,
     BodySize,
     Declared,
     Duration,
@@ -16,6 +17,7 @@ from faregate.model.values import (
     Reference,
     duration,
     fault,
+    integer,
     parse_word,
     reads,
     text_schema,
@@ -82,6 +84,45 @@ IdempotencySetting: TypeAlias = Annotated[
 ]
 
 
+Priority: TypeAlias = Literal["low", "normal", "critical"]
+PRIORITIES: Final[tuple[Priority, ...]] = ("low", "normal", "critical")
+"""In the order in which they are refused under overload."""
+
+
+def _protocol_alone(value: object) -> object:
+    return {"protocol": value} if isinstance(value, str) else value
+
+
+Origin: TypeAlias = Annotated[
+    str,
+    reads(
+        parse_word(re.compile(r"\*|https?://[a-z0-9.:\[\]-]{1,255}"), "not an origin"),
+        "text: an origin such as https://app.example, in lower case and without a path, or *",
+    ),
+    text_schema(
+        r"\*|https?://[a-z0-9.:\[\]-]{1,255}", "An origin, as browsers send it, or *.", "https://app.example"
+    ),
+]
+
+
+class Upgrade(Declared):
+    """WebSockets on a `GET` route."""
+
+    protocol: Literal["websocket"] = "websocket"
+    origins: list[Origin] = Field(default_factory=list)
+    idle: Annotated[float, *duration("1s", "1d")] = 300.0
+    lifetime: Annotated[float, *duration("1s", "30d")] = 3_600.0
+    connections: Annotated[
+        int,
+        *integer(1, 65_535, "Open at once, of one consumer in one worker; on public routes of one address."),
+    ] = 100
+
+
+UpgradeForm: TypeAlias = Annotated[
+    Upgrade, BeforeValidator(_protocol_alone), AlsoText({"const": "websocket"})
+]
+
+
 class RouteLog(Declared):
     """Which bodies the access log shows; always masked."""
 
@@ -98,7 +139,17 @@ class Route(Declared):
     limits: Limits = Field(default_factory=list)
     body: BodySize | None = None
     log: RouteLog = RouteLog()
+    priority: Priority = "normal"
     forward_credential: Flag | None = None
+    upgrade: UpgradeForm | None = None
+
+    @model_validator(mode="after")
+    def _upgrade_by_get(self) -> "Route":
+        if self.upgrade is not None and self.match.method != "GET":
+            raise fault(
+                "bad_value", "upgrade on a route that is not GET", "a GET route: a WebSocket begins so"
+            )
+        return self
 
 
 class HeaderVersion(Declared):

@@ -1,35 +1,15 @@
 """The declared form of ``consumers:``: who calls, what proves it, and what it may do."""
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from faregate.model.values import Declared, Reference, fault, parse_word, reads, text_schema
+from faregate.model.values import Declared, Reference, fault
 from faregate.policies.address.settings import AllowIps
 from faregate.policies.api_key.settings import ApiKeyCredential
 from faregate.policies.jwt.settings import JwtCredential
+from faregate.policies.mtls.settings import MtlsCredential
 from faregate.policies.permit.settings import Permission
-
-
-class MtlsCredential(Declared):
-    """A client certificate: its fingerprint, or its subject and who signed it."""
-
-    sha256: Annotated[
-        str | None,
-        reads(
-            parse_word(re.compile(r"[0-9A-Fa-f]{64}"), "not a fingerprint"), "64 hexadecimal digits in quotes"
-        ),
-        text_schema("[0-9A-Fa-f]{64}", "SHA-256 of the certificate."),
-    ] = None
-    subject: str | None = None
-    ca: str | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> "MtlsCredential":
-        if (self.sha256 is None) == (self.subject is None) or (self.subject is None) != (self.ca is None):
-            raise fault("bad_value", "neither form of a certificate", "sha256, or subject and ca")
-        return self
 
 
 class Credential(Declared):

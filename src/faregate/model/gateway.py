@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
+from faregate.kernel.units import parse_size
 from faregate.model.addresses import ListenAddress, Network
 from faregate.model.values import (
     ALSO_OFF,
@@ -22,6 +23,8 @@ from faregate.model.values import (
 )
 
 WORKERS_MAX: Final = 64
+MEMORY_BYTES_MIN: Final = 64 << 20
+MEMORY_BYTES_MAX: Final = 4096 << 30
 
 _read_count: Final = integer_reader(1, WORKERS_MAX, f"auto, or a whole number from 1 to {WORKERS_MAX}")
 
@@ -41,6 +44,25 @@ Workers: TypeAlias = Annotated[
 ]  # fmt: skip
 
 
+def _read_memory(text: str) -> int:
+    count = 0 if text == "auto" else parse_size(text)
+    if text != "auto" and not MEMORY_BYTES_MIN <= count <= MEMORY_BYTES_MAX:
+        raise ValueError("out of range")
+    return count
+
+
+Memory: TypeAlias = Annotated[
+    int,
+    reads(_read_memory, "auto, or a size from 64MiB to 4096GiB, such as 2GiB"),
+    text_schema(
+        r"auto|[0-9]{1,12}(B|KiB|MiB|GiB)",
+        "Memory of all workers together; auto: three quarters of what the machine or its control group has.",
+        "auto",
+        "2GiB",
+    ),
+]
+
+
 class ServerCertificate(Declared):
     chain: FilePath
     key: FilePath
@@ -49,6 +71,7 @@ class ServerCertificate(Declared):
 class ClientCertificates(Declared):
     mode: Literal["none", "optional", "required"]
     ca: FilePath | None = None
+    crl: FilePath | None = None
 
 
 class ListenerTls(Declared):
@@ -78,6 +101,12 @@ class GatewayLimits(Declared):
     header_timeout: Duration = 10.0
     body_timeout: Duration = 60.0
     idle_timeout: Duration = 60.0
+    connections: Annotated[int, *integer(1, 1_000_000, "Callers' connections to one worker.")] = 8192
+    connections_per_address: Annotated[
+        int, *integer(1, 1_000_000, "Of them, those of one address; trusted proxies are not counted.")
+    ] = 2048
+    calls: Annotated[int, *integer(8, 100_000, "Calls in progress in one worker.")] = 1024
+    memory: Memory = Field(default=0, json_schema_extra={"default": "auto"})
 
 
 def _store(*schemes: str) -> tuple[object, ...]:

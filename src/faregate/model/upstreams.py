@@ -5,8 +5,9 @@ noticed.
 import re
 from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
+from faregate.kernel.units import parse_percent
 from faregate.model.addresses import Address, split_host_port
 from faregate.model.values import (
     ALSO_OFF,
@@ -17,8 +18,11 @@ from faregate.model.values import (
     Declared,
     Duration,
     FilePath,
+    Flag,
     Percent,
+    duration,
     integer,
+    integer_reader,
     parse_word,
     reads,
     text_schema,
@@ -89,11 +93,16 @@ TargetForm: TypeAlias = Annotated[
 ]
 
 
+StreamDuration: TypeAlias = Annotated[float, *duration("1s", "7d")]
+
+
 class Timeouts(Declared):
     connect: Duration = 2.0
     first_byte: Duration = 10.0
     idle: Duration = 30.0
     total: Duration = 60.0
+    stream_idle: StreamDuration = 300.0
+    stream_total: StreamDuration = 3_600.0
 
 
 class ActiveHealth(Declared):
@@ -119,9 +128,30 @@ class PassiveHealth(Declared):
     max_ejected: Percent = 50
 
 
+def _ratio(text: str) -> int:
+    ratio = parse_percent(text)
+    if ratio < 1:
+        raise ValueError("the least is 1%")
+    return ratio
+
+
+class Breaker(Declared):
+    """A target opens when this part of its calls fails; the last one only when nearly all do."""
+
+    ratio: Annotated[
+        int,
+        reads(_ratio, "a share from 1% to 100%"),
+        text_schema(r"(100|[1-9][0-9]?)%", "Share of failed calls that opens.", "50%", kind="percent"),
+    ] = 50
+    calls: Annotated[int, *integer(1, 1_000_000, "With fewer calls in the window nothing is judged.")] = 20
+    within: Duration = 10.0
+    open_for: Duration = 5.0
+
+
 class Health(Declared):
     active: Annotated[ActiveHealth | None, OFF_IS_NONE, ALSO_OFF] = None
     passive: Annotated[PassiveHealth | None, OFF_IS_NONE, ALSO_OFF] = PassiveHealth()
+    breaker: Annotated[Breaker | None, OFF_IS_NONE, ALSO_OFF] = Breaker()
 
 
 RetryReason: TypeAlias = Literal["connect_failure"]
@@ -142,11 +172,48 @@ class Connections(Declared):
     max: Annotated[int, *integer(1, 65_535, "Connections open at once.")] = 512
 
 
+_read_concurrency: Final = integer_reader(1, 65_535, "adaptive, off, or a whole number from 1 to 65535")
+
+
+def _concurrency(value: object) -> int:
+    if isinstance(value, str) and value in {"adaptive", "off"}:
+        return 0 if value == "off" else -1
+    return _read_concurrency(value)
+
+
+Concurrency: TypeAlias = Annotated[
+    int,
+    PlainValidator(_concurrency),
+    WithJsonSchema({
+        "anyOf": [{"enum": ["adaptive", "off"]}, {"type": "integer", "minimum": 1, "maximum": 65_535},
+                  {"type": "string", "pattern": REFERENCE_PATTERN}],
+        "description": "Calls in progress at one target from one worker; adaptive: what its latency bears.",
+    }),
+]  # fmt: skip
+
+
+def _server_name(text: str) -> str:
+    address = split_host_port(text, 443)
+    if address.port != 443 or ":" in text:
+        raise ValueError("a name only, without port")
+    return address.host
+
+
 class UpstreamTls(Declared):
+    """How https:// targets are spoken to; they are verified unless `verify: false` is written."""
+
     ca: FilePath | None = None
     certificate: FilePath | None = None
     key: FilePath | None = None
-    server_name: str | None = None
+    server_name: (
+        Annotated[
+            str,
+            reads(_server_name, "text: a host name"),
+            text_schema(r"[A-Za-z0-9.-]{1,253}", "A host name.", "payments.internal"),
+        ]
+        | None
+    ) = None
+    verify: Flag = True
 
 
 class Upstream(Declared):
@@ -158,4 +225,6 @@ class Upstream(Declared):
     health: Health = Health()
     retry: Retry = Retry()
     connections: Connections = Connections()
+    concurrency: Concurrency = Field(default=-1, json_schema_extra={"default": "adaptive"})
     tls: UpstreamTls | None = None
+    protocol: Literal["http1", "h2"] = "http1"

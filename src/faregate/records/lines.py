@@ -176,7 +176,7 @@ class LineRenderer:
                 revision_field = f'"revision":{revision}}}\n'
             identity = call.identity
             consumer = "" if identity is None else identity.log_fields or _identity_fields(identity)
-            refusal = self._refused(call) if call.refusal else ""
+            refusal = self._refused(call) if call.reason or call.refusal else ""
             if slot.logs_bodies:
                 with_bodies.append(len(lines))
             method = methods.get(call.method)
@@ -242,7 +242,7 @@ class LineRenderer:
             _member("path", call.path),
             f'"status":{call.status},' if call.status else "",
             f'"outcome":"{call.outcome}",',
-            self._refusal_kept(call) if call.refusal else "",
+            self._refusal_kept(call) if call.reason or call.refusal else "",
             target.line_fields
             if target
             else self._member_kept("upstream", call.upstream)
@@ -262,10 +262,13 @@ class LineRenderer:
         self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
 
     def _refused(self, call: Call) -> str:
-        """Counts a refusal and gives its part of the line."""
-        refusals = self._metrics.refusals
-        key = (call.refusal, call.parameter if call.refusal in _LIMIT_REFUSALS else "")
-        refusals[key] = refusals.get(key, 0) + 1
+        """Counts a refusal and gives its part of the line; an answered call may have a reason alone, as a
+        tunnel has for its end.
+        """
+        if call.refusal:
+            refusals = self._metrics.refusals
+            key = (call.refusal, call.parameter if call.refusal in _LIMIT_REFUSALS else "")
+            refusals[key] = refusals.get(key, 0) + 1
         return self._refusal_kept(call)
 
     def _refusal_kept(self, call: Call) -> str:

@@ -106,6 +106,8 @@ class CallMetrics:
         """Those called since the last drain, which lets go of them: an old snapshot is not kept alive."""
         self.targets: dict[tuple[str, str, int], TargetSlot] = {}
         self.refusals: dict[tuple[str, str], int] = {}
+        self.events: dict[tuple[str, Labels], int] = {}
+        """What happens seldom, by metric and labels."""
         self.request_bytes = 0
         self.response_bytes = 0
         self.lines = 0
@@ -145,6 +147,9 @@ class CallMetrics:
             into.count("faregate_refusals_total", (code,), calls)
             if parameter:
                 into.count("faregate_limit_refusals_total", (parameter,), calls)
+        for (name, labels), times in self.events.items():
+            into.count(name, labels, times)
+        self.events = {}
         into.count("faregate_bytes_total", ("request",), self.request_bytes)
         into.count("faregate_bytes_total", ("response",), self.response_bytes)
         into.count("faregate_log_lines_total", (), self.lines)

@@ -75,6 +75,11 @@ class Recorder:
         del pending[:count]
         return count
 
+    def count(self, name: str, labels: tuple[str, ...]) -> None:
+        """Adds one to a metric that no call's end counts."""
+        events = self._metrics.events
+        events[name, labels] = events.get((name, labels), 0) + 1
+
     def drain(self, into: Deltas) -> None:
         """Flushes, then adds everything counted since the last drain to ``into``."""
         self.flush()

@@ -1,12 +1,14 @@
 """The access log's file and the one thread that writes it.
 
 The worker hands over batches and never waits: the queue is bounded in bytes, and what does not fit, like what
-the disk refuses, is counted as lost and said on stderr at most once a minute. Workers append to the same file
+the disk refuses, is counted as lost and said on stderr at most once a minute, and once more when lines are
+written again. Workers append to the same file
 by whole batches (O_APPEND), so their lines do not mix. The file is opened anew when it was renamed or
 removed, as log rotation does.
 """
 
 import os
+import stat
 import sys
 import threading
 import time
@@ -59,6 +61,7 @@ class LogWriter:
         self._torn = False
         self._checked_at = float("-inf")
         self._complained_at = float("-inf")
+        self._complained = False  # and not yet said that lines are written again
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
@@ -112,6 +115,11 @@ class LogWriter:
             return
         if lost:
             self._lost(*lost)
+        elif self._complained:
+            self._complained = False
+            self._complain(
+                f"faregate: access log {self._path}: written again; {self.lines_lost} lines were lost"
+            )
 
     def _open_current(self) -> None:
         """Opens the file, again when ``path`` no longer names it; looked at once a second. Raises OSError."""
@@ -131,7 +139,19 @@ class LogWriter:
         self._file = os.open(
             self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, _MODE
         )
-        self._torn = False
+        self._torn = self._ends_torn()
+
+    def _ends_torn(self) -> bool:
+        """Whether the file ends inside a line, as it does when a writer was killed or its machine fell."""
+        state = os.fstat(self._file)
+        if not stat.S_ISREG(state.st_mode) or not state.st_size:
+            return False
+        try:
+            with self._path.open("rb") as file:
+                file.seek(state.st_size - 1)
+                return file.read(1) != b"\n"
+        except OSError:
+            return False  # written to, but not for our eyes
 
     def _append(self, data: bytes) -> tuple[int, str] | None:
         """Writes all of ``data``; otherwise how many of its lines are lost, and why."""
@@ -157,4 +177,5 @@ class LogWriter:
         now = self._monotonic()
         if now - self._complained_at >= COMPLAINT_INTERVAL_S:
             self._complained_at = now
+            self._complained = True
             self._complain(f"faregate: access log {self._path}: {why}; {self.lines_lost} lines lost so far")

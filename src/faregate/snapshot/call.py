@@ -90,6 +90,36 @@ class Identity:
         self.log_fields = ""  # its part of the log line, rendered by the recorder on first use
 
 
+class PeerCertificate:
+    """A caller's certificate, proven by its handshake. ``sha256``: of its DER form; ``thumbprint``: the same
+    as RFC 8705 writes it (base64url). ``subject``: as ``stores.certificates`` reads a name; ``authorities``:
+    SHA-256 of each certificate that signs it, up to the trusted one, ``anchor``. ``issuer`` (DER) and
+    ``serial``: what a revocation list names. ``ends``: seconds since the epoch.
+    """
+
+    __slots__ = ("anchor", "authorities", "ends", "issuer", "serial", "sha256", "subject", "thumbprint")
+
+    def __init__(  # noqa: PLR0913 - what is known of a certificate
+        self,
+        *,
+        sha256: bytes,
+        thumbprint: bytes,
+        subject: tuple[tuple[tuple[str, str], ...], ...],
+        chain: tuple[bytes, ...],
+        issuer: bytes,
+        serial: int,
+        ends: float,
+    ) -> None:
+        self.sha256 = sha256
+        self.thumbprint = thumbprint
+        self.subject = subject
+        self.authorities = frozenset(chain)
+        self.anchor = chain[-1] if chain else sha256
+        self.issuer = issuer
+        self.serial = serial
+        self.ends = ends
+
+
 class ReadyRoute:
     """A route as workers run it. ``steps`` in the one written order; the rest is what the exchange needs per
     call.
@@ -106,8 +136,10 @@ class ReadyRoute:
         "log_fields",
         "logs_answer",
         "metric_labels",
+        "priority",
         "recorded",
         "steps",
+        "upgrade",
         "upstream",
         "upstream_headers",
         "version",
@@ -123,7 +155,9 @@ class ReadyRoute:
         self.log_fields = ""
         self.metric_labels: tuple[str, str, str] = (data.api, version.name, data.label)
         self.body_bytes = data.body_bytes
+        self.priority = data.priority
         self.logs_answer = bool(data.log_response_body)
+        self.upgrade: object = None  # the gateway's: what a call needs that asks for a WebSocket
         self.recorded: object = None  # for the recorder to keep its slot in, dropped with the snapshot
 
 
@@ -145,6 +179,9 @@ class Call:
     route: ReadyRoute | None = None
     revision: int = 0
     tls: str = ""
+    certificate: PeerCertificate | None = None
+
+    upgrade: object = None  # the handshake of a WebSocket, where the route takes one
 
     # learned by steps
     identity: Identity | None = None
@@ -174,6 +211,21 @@ class Call:
     def __init__(self, now: float, wall: float) -> None:
         self.now = now
         self.wall = wall
+
+    def again(self, now: float, wall: float) -> "Call":
+        """The same caller with the same request, as the steps would meet it now; nothing is learned yet."""
+        call = Call(now, wall)
+        call.client_ip = self.client_ip
+        call.method = self.method
+        call.path = self.path
+        call.request_id = self.request_id
+        call.trace_id = self.trace_id
+        call.authorization = self.authorization
+        call.api_key = self.api_key
+        call.tls = self.tls
+        call.certificate = self.certificate
+        call.upgrade = self.upgrade
+        return call
 
 
 Verdict: TypeAlias = Refusal | Awaitable[Refusal | None] | None

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when a field changes meaning; a worker refuses another number."""
 
 
@@ -18,15 +18,45 @@ class Frozen(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of all snapshot records."""
 
 
+class ServerCertificate(Frozen, frozen=True):
+    """Absolute paths of PEM files; workers read them, and again when they change."""
+
+    chain: str
+    key: str
+
+
+class ListenerTls(Frozen, frozen=True):
+    """How a listener speaks TLS. The first certificate answers when no name, or an unknown one, is asked.
+
+    ``client_mode``: none, optional or required; ``client_ca``, ``client_crl``: absolute paths, or empty.
+    """
+
+    certificates: tuple[ServerCertificate, ...]
+    client_mode: str = "none"
+    client_ca: str = ""
+    client_crl: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that it rests on."""
+        own = [name for one in self.certificates for name in (one.chain, one.key)]
+        return (*own, *(name for name in (self.client_ca, self.client_crl) if name))
+
+
 class Listener(Frozen, frozen=True):
-    """One listening address; port 0 takes a free one."""
+    """One listening address; port 0 takes a free one. ``tls`` None: in clear."""
 
     host: str
     port: int
+    tls: ListenerTls | None = None
 
 
 class GatewayLimits(Frozen, frozen=True):
-    """Bounds on what one caller may send (SPEC section 2 ``gateway.limits``)."""
+    """Bounds on what one caller may send, and all together (SPEC section 2 ``gateway.limits``).
+
+    ``connections``, ``connections_per_address`` and ``calls`` count per worker. ``memory``: of all workers,
+    bytes; 0 means what the machine has.
+    """
 
     header_bytes: int = 64 << 10
     headers: int = 128
@@ -34,6 +64,10 @@ class GatewayLimits(Frozen, frozen=True):
     header_timeout: float = 10.0
     body_timeout: float = 60.0
     idle_timeout: float = 60.0
+    connections: int = 8192
+    connections_per_address: int = 2048
+    calls: int = 1024
+    memory: int = 0
 
 
 class Gateway(Frozen, frozen=True):
@@ -111,24 +145,52 @@ class ApiKeyCredential(Frozen, frozen=True, tag="api_key"):
     expires: int = 0
 
 
+class MtlsCredential(Frozen, frozen=True, tag="mtls"):
+    """A client certificate: by ``sha256``, 32 bytes over its DER form, or by ``subject`` and who signed it.
+
+    ``subject``: as ``stores.certificates`` reads a name; ``authorities``: SHA-256 of the certificates one of
+    which must be in its chain. ``id``: for logs.
+    """
+
+    id: str
+    sha256: bytes = b""
+    subject: tuple[tuple[tuple[str, str], ...], ...] = ()
+    authorities: tuple[bytes, ...] = ()
+
+
 class Consumer(Frozen, frozen=True):
     """Who calls. ``plan`` names a plan or is None."""
 
     name: str
     plan: str | None = None
     permissions: tuple[str, ...] = ()
-    credentials: tuple[JwtCredential | ApiKeyCredential, ...] = ()
+    credentials: tuple[JwtCredential | ApiKeyCredential | MtlsCredential, ...] = ()
     allow_ips: tuple[str, ...] = ()
     suspended: bool = False
 
 
 class Target(Frozen, frozen=True):
-    """One server of an upstream. ``name`` is ``host:port`` as logged."""
+    """One server of an upstream. ``name`` is ``host:port`` as logged. ``tls``: spoken to by TLS."""
 
     name: str
     host: str
     port: int
     weight: int = 1
+    tls: bool = False
+
+
+class UpstreamTls(Frozen, frozen=True):
+    """How TLS targets are spoken to. Paths of PEM files; ``ca`` empty: the system's authorities.
+
+    ``server_name``: asked for and checked in place of the target's host. ``verify`` False: any certificate
+    will do.
+    """
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    server_name: str = ""
+    verify: bool = True
 
 
 class ActiveHealth(Frozen, frozen=True):
@@ -150,12 +212,24 @@ class PassiveHealth(Frozen, frozen=True):
     max_ejected: int = 50
 
 
+class Breaker(Frozen, frozen=True):
+    """A target opens when ``ratio`` % of at least ``calls`` calls in ``within`` seconds failed, for
+    ``open_for`` seconds.
+    """
+
+    ratio: int = 50
+    calls: int = 20
+    within: float = 10.0
+    open_for: float = 5.0
+
+
 class Upstream(Frozen, frozen=True):
     """``balance``: adaptive, least_requests, round_robin, random or hash; ``hash_on``: consumer, ip or a
     header's name.
 
-    ``attempts``: how many further targets a call may try after a failed connect. ``idle`` and
-    ``max_connections`` count per target and worker.
+    ``concurrency``: calls in flight to one target from one worker; 0 for none but ``max_connections``, -1
+    for as many as its latency bears. ``attempts``: how many further targets a call may try after a failed
+    connect. ``idle`` and ``max_connections`` count per target and worker. ``protocol``: http1 or h2.
     """
 
     name: str
@@ -166,11 +240,17 @@ class Upstream(Frozen, frozen=True):
     first_byte_timeout: float = 10.0
     idle_timeout: float = 30.0
     total_timeout: float = 60.0
+    stream_idle_timeout: float = 300.0
+    stream_total_timeout: float = 3600.0
     active: ActiveHealth | None = None
     passive: PassiveHealth | None = PassiveHealth()
+    breaker: Breaker | None = Breaker()
     attempts: int = 1
     idle: int = 64
     max_connections: int = 512
+    tls: UpstreamTls = UpstreamTls()
+    concurrency: int = -1
+    protocol: str = "http1"
 
 
 class Version(Frozen, frozen=True):
@@ -188,12 +268,24 @@ class Version(Frozen, frozen=True):
     preview: tuple[str, ...] = ()
 
 
+class Upgrade(Frozen, frozen=True):
+    """How a route takes WebSockets. ``origins``: whose pages may open one, ``*`` for all; a call without
+    ``Origin`` comes from no page. ``connections``: open at once, of one consumer in one worker.
+    """
+
+    origins: tuple[str, ...] = ()
+    idle: float = 300.0
+    lifetime: float = 3600.0
+    connections: int = 100
+
+
 class Route(Frozen, frozen=True):
     """One method on one path template of one version.
 
     ``template`` is the whole path including the version's, ``label`` the route as written
     (``POST /payments``). ``limits`` hold the route's and the API's rates, already named. ``authenticate``:
-    policy names in written order, empty = public. ``log_request_body``/``log_response_body``: "" or "masked".
+    policy names in written order, empty = public. ``priority``: 0 low, 1 normal, 2 critical.
+    ``log_request_body``/``log_response_body``: "" or "masked".
     """
 
     api: str
@@ -206,9 +298,11 @@ class Route(Frozen, frozen=True):
     require: tuple[str, ...] = ()
     limits: tuple[Rate, ...] = ()
     body_bytes: int = 1 << 20
+    priority: int = 1
     forward_credential: bool = False
     log_request_body: str = ""
     log_response_body: str = ""
+    upgrade: Upgrade | None = None
 
 
 class Snapshot(Frozen, frozen=True):
@@ -256,54 +350,3 @@ class Counted(Frozen, frozen=True):
     plans: tuple[Plan, ...]
     consumers: tuple[PlanOf, ...]
     routes: tuple[LimitsOf, ...]
-
-
-class _Unread(Frozen, frozen=True):
-    """A record of which nothing is wanted but that it is there."""
-
-
-class _Head(Frozen, frozen=True):
-    format: int
-    revision: int
-    gateway: Gateway
-    routes: tuple[_Unread, ...]
-
-
-def encode(snapshot: Snapshot) -> bytes:
-    """The snapshot as MessagePack."""
-    return msgspec.msgpack.encode(snapshot)
-
-
-def decode(data: bytes) -> Snapshot:
-    """Reads what ``encode`` wrote. Raises ``msgspec.DecodeError`` on other bytes, ``ValueError`` on another
-    format.
-    """
-    snapshot = msgspec.msgpack.decode(data, type=Snapshot)
-    _check_format(snapshot.format)
-    return snapshot
-
-
-def decode_outline(data: bytes) -> Outline:
-    """The outline of what ``encode`` wrote. Raises as ``decode`` does."""
-    head = msgspec.msgpack.decode(data, type=_Head)
-    _check_format(head.format)
-    return Outline(head.format, head.revision, head.gateway, len(head.routes))
-
-
-def decode_counted(data: bytes) -> Counted:
-    """What the number of counters follows from. Raises ``msgspec.DecodeError``."""
-    return msgspec.msgpack.decode(data, type=Counted)
-
-
-def renumber(data: bytes, revision: int) -> bytes:
-    """The encoded snapshot under another revision; nothing else of it is read. Raises
-    ``msgspec.DecodeError``.
-    """
-    members = msgspec.msgpack.decode(data, type=dict[str, msgspec.Raw])
-    members["revision"] = msgspec.Raw(msgspec.msgpack.encode(revision))
-    return msgspec.msgpack.encode(members)
-
-
-def _check_format(number: int) -> None:
-    if number != FORMAT:
-        raise ValueError(f"snapshot format {number}, this program reads {FORMAT}")

@@ -10,6 +10,10 @@ class CountersError(Exception):
     """The file of counters is missing, of another format, or held by another process."""
 
 
+class LockHeldError(CountersError):
+    """A lock of the counters is held by a process that does not move."""
+
+
 class Head(NamedTuple):
     """The first page of the file."""
 

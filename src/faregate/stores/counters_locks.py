@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from faregate.stores import counters_layout as layout
-from faregate.stores.counters_head import CountersError
+from faregate.stores.counters_head import LockHeldError
 
 _FLOCK: Final = struct.Struct("hhqqi4x")
 """``struct flock`` of 64-bit Linux: type, whence, start, length, process id (0 for locks by description)."""
@@ -57,7 +57,7 @@ class Locks:
         self._unlocks = [
             _flock(fcntl.F_UNLCK, layout.PARTITION_LOCK + number) for number in range(partitions)
         ]
-        self._impatient: set[int] = set()
+        self._impatient: dict[int, int] = {}  # since when
         self._stats = stats
         self._clock = clock
         self._pause = pause
@@ -77,7 +77,7 @@ class Locks:
         except OSError:
             return self._wait(partition, now)
         if self._impatient:
-            self._impatient.discard(partition)
+            self._impatient.pop(partition, None)
         return now
 
     def unlock(self, partition: int) -> None:
@@ -92,9 +92,21 @@ class Locks:
                 self._pause(pause)
                 if self.try_byte(layout.PARTITION_LOCK + partition):
                     return max(now, self._clock())
-            self._impatient.add(partition)
+            self._impatient[partition] = self._clock()
         self._stats.timeouts += 1
         return -1
+
+    def stuck(self, now: int, for_ns: int) -> bool:
+        """Whether a lock that a call waited for in vain has been held for ``for_ns`` and still is: by a
+        process that is stopped, for others are done in microseconds. To be asked off the path of calls.
+        """
+        for partition, since in list(self._impatient.items()):
+            if self.try_byte(layout.PARTITION_LOCK + partition):
+                self.unlock_byte(layout.PARTITION_LOCK + partition)
+                del self._impatient[partition]  # calls may wait for it again
+            elif now - since >= for_ns:
+                return True
+        return False
 
     def try_byte(self, offset: int) -> bool:
         """Whether the one byte at ``offset`` could be locked at once."""
@@ -105,12 +117,12 @@ class Locks:
         return True
 
     def lock_byte(self, offset: int) -> None:
-        """Locks one byte off the path of calls; waits up to about a second, then raises CountersError."""
+        """Locks one byte off the path of calls; waits up to about a second, then raises LockHeldError."""
         for pause in _WAITS_RARE:
             if self.try_byte(offset):
                 return
             self._pause(pause)
-        raise CountersError("a process holds a lock of the counters and does not move; is it stopped?")
+        raise LockHeldError("a process holds a lock of the counters and does not move; is it stopped?")
 
     def unlock_byte(self, offset: int) -> None:
         """Gives one byte back."""

@@ -33,6 +33,7 @@ FORWARDED_PROTO: Final = 20
 FORWARDED_HOST: Final = 21
 DATE: Final = 22
 DPOP: Final = 23
+DEADLINE: Final = 24
 BAD: Final = 99
 
 _HOP_BY_HOP: Final = (
@@ -64,15 +65,26 @@ _REQUEST: Final[dict[bytes, int]] = {
     b"idempotency-key": IDEMPOTENCY_KEY,
     b"date": DATE,
     b"dpop": DPOP,
+    b"x-request-deadline": DEADLINE,
     b"forwarded": DROP,
     b"x-real-ip": DROP,
     b"x-api-version": DROP,
     b"x-anonymous-consumer": DROP,
-    b"x-client-cert": DROP,
-    b"x-ssl-client-cert": DROP,
     **dict.fromkeys(_HOP_BY_HOP, DROP),
 }
-_REQUEST_DROP_PREFIXES: Final = (b"x-forwarded-", b"x-consumer-", b"x-credential-")
+_OF_THE_HANDSHAKE: Final = (
+    b"client-cert",
+    b"x-client-cert",
+    b"x-client-dn",
+    b"x-client-verify",
+    b"x-ssl-",
+    b"x-tls-client-",
+    b"ssl-client-",
+)
+"""Names by which proxies tell of a client's certificate, RFC 9440's among them: what a caller says under them
+is no proof of anything. (``X-Forwarded-Client-Cert`` and ``-Tls-Client-Cert`` go with ``X-Forwarded-``.)
+"""
+_REQUEST_DROP_PREFIXES: Final = (b"x-forwarded-", b"x-consumer-", b"x-credential-", *_OF_THE_HANDSHAKE)
 
 _RESPONSE: Final[dict[bytes, int]] = {
     b"content-length": CONTENT_LENGTH,
@@ -108,17 +120,22 @@ _PROTECTED: Final = frozenset(
         b"forwarded",
         b"x-real-ip",
         b"x-request-id",
+        b"x-request-deadline",
         b"x-api-version",
         b"x-api-key",
         b"via",
         b"expect",
         b"dpop",
         b"x-anonymous-consumer",
-        b"x-client-cert",
-        b"x-ssl-client-cert",
     }
 )
-_PROTECTED_PREFIXES: Final = (b"content-", b"x-forwarded-", b"x-consumer-", b"x-credential-")
+_PROTECTED_PREFIXES: Final = (
+    b"content-",
+    b"x-forwarded-",
+    b"x-consumer-",
+    b"x-credential-",
+    *_OF_THE_HANDSHAKE,
+)
 
 _FORBIDDEN_IN_TRAILERS: Final = frozenset(
     {
@@ -154,6 +171,7 @@ _FORBIDDEN_IN_TRAILERS: Final = frozenset(
         b"forwarded",
         b"x-real-ip",
         b"x-request-id",
+        b"x-request-deadline",
         b"traceparent",
         b"x-api-version",
         b"keep-alive",

@@ -15,7 +15,13 @@ from faregate.gateway.http1.fields import REQUEST_FIELDS, is_protected
 from faregate.gateway.http1.lines import Fact, LineError, LineMemory
 from faregate.gateway.http1.paths import check_percent, normalise
 from faregate.gateway.http1.targets import other_forms, unusual_request_line
-from faregate.gateway.http1.values import check_host, check_transfer_encoding, content_length, tokens
+from faregate.gateway.http1.values import (
+    check_host,
+    check_transfer_encoding,
+    content_length,
+    milliseconds,
+    tokens,
+)
 from faregate.kernel.problems import Refusal
 
 if TYPE_CHECKING:
@@ -96,9 +102,10 @@ class Fields:
     """The facts of one field section, never changed once parsed.
 
     ``raw``: its bytes, the empty line included. ``lines``: the fields to be passed on, each ending in CRLF,
-    Host not among them; ``passed``: Host and those lines as one. ``content_length`` -1: none. ``framed``:
-    something here concerns the body, so ``check_framing`` must be asked. ``close``: the connection ends
-    with the answer. ``prepared``: a place for the sender to keep what it made of these fields.
+    Host not among them; ``passed``: Host and those lines as one. ``content_length`` -1: none.
+    ``deadline_ms``: how long the caller waits, -1 when it does not say. ``framed``: something here concerns
+    the body, so ``check_framing`` must be asked. ``close``: the connection ends with the answer.
+    ``prepared``: a place for the sender to keep what it made of these fields.
     """
 
     api_key: bytes | None = None
@@ -107,6 +114,7 @@ class Fields:
     close: bool = False
     content_length: int = -1
     content_type: bytes = b""
+    deadline_ms: int = -1
     expect: bool = False
     forwarded_for: bytes = b""
     forwarded_host: bytes = b""
@@ -135,6 +143,7 @@ class Fields:
         made.close = self.close
         made.content_length = self.content_length
         made.content_type = self.content_type
+        made.deadline_ms = self.deadline_ms
         made.expect = self.expect
         made.forwarded_for = self.forwarded_for
         made.forwarded_host = self.forwarded_host
@@ -152,7 +161,7 @@ class Fields:
         return made
 
 
-def parse_line(data: bytes, host: bytes | None = None) -> Line:
+def parse_line(data: bytes, host: bytes | None = None, scheme: bytes = b"http") -> Line:
     """Method, target, normalised path and minor version of the request line that ``data`` begins with.
 
     For lines that ``REQUEST_LINE`` does not settle. ``host``: for a target in another form, which must
@@ -165,7 +174,7 @@ def parse_line(data: bytes, host: bytes | None = None) -> Line:
     if len(target) > TARGET_BYTES_MAX:
         raise Refusal("target_too_long", reason="target_too_long")
     if target[:1] != b"/" and host is not None:
-        target = other_forms(method, target, host)
+        target = other_forms(method, target, host, scheme)
     if b"%" in target:
         check_percent(target)
     path = normalise(target.partition(b"?")[0]) if target[:1] == b"/" else target
@@ -213,9 +222,9 @@ def parse_fields(raw: bytes, headers_max: int) -> Fields:  # noqa: C901, PLR0912
     return facts
 
 
-def parse_head(data: bytes, end: int, memory: "FieldsMemory") -> tuple[Line, Fields]:
-    """The request line and the fields of the head that ``data`` begins with and that ends at ``end``. Raises
-    ``Refusal``.
+def parse_head(data: bytes, end: int, memory: "FieldsMemory", scheme: bytes = b"http") -> tuple[Line, Fields]:
+    """The request line and the fields of the head that ``data`` begins with and that ends at ``end``.
+    ``scheme``: the listener's. Raises ``Refusal``.
     """
     if end > memory.header_bytes_max:
         raise Refusal("headers_too_large", reason="head_too_large")
@@ -225,7 +234,7 @@ def parse_head(data: bytes, end: int, memory: "FieldsMemory") -> tuple[Line, Fie
         raise Refusal("target_too_long", reason="target_too_long")
     fields = memory.recall(data[data.find(b"\r\n") + 2 : end])
     if line[1][:1] != b"/":
-        line = parse_line(data, fields.host)
+        line = parse_line(data, fields.host, scheme)
     if fields.framed:
         check_framing(fields, line)
     path = normalise(line[2]) if line[2] != b"*" else b"*"  # which no route has
@@ -304,6 +313,8 @@ def _take_rare(facts: Fields, kind: int, line: bytes, value: bytes, seen: int) -
         facts.request_id = b"" if seen & bit else value
     elif kind == kinds.TRACEPARENT:
         facts.traceparent = b"" if seen & bit else value
+    elif kind == kinds.DEADLINE:
+        facts.deadline_ms = -1 if seen & bit else milliseconds(value)
     elif kind == kinds.TRANSFER_ENCODING:
         facts.chunked = True
     elif kind == kinds.EXPECT:

@@ -37,16 +37,16 @@ def unusual_request_line(data: bytes, target_bytes_max: int) -> tuple[bytes, byt
     return method, target, version[-1:]
 
 
-def other_forms(method: bytes, target: bytes, host: bytes) -> bytes:
+def other_forms(method: bytes, target: bytes, host: bytes, scheme: bytes = b"http") -> bytes:
     """F07 and F08: asterisk-form with OPTIONS alone; an absolute-form equal to Host becomes origin-form.
-    Raises ``Refusal``.
+    ``scheme``: the listener's. Raises ``Refusal``.
     """
     if target == b"*" and method == b"OPTIONS":
         return b"*"
     match = _ABSOLUTE.fullmatch(target)
-    if match is None or match[1].lower() != b"http" or b"@" in match[2]:
+    if match is None or match[1].lower() != scheme or b"@" in match[2]:
         raise Refusal("malformed_request", reason="target_form")
-    if _folded(match[2]) != _folded(host):
+    if _folded(match[2], scheme) != _folded(host, scheme):
         raise Refusal("malformed_request", reason="target_authority")
     rest = match[3]
     if rest[:1] != b"/":
@@ -56,5 +56,5 @@ def other_forms(method: bytes, target: bytes, host: bytes) -> bytes:
     return rest
 
 
-def _folded(authority: bytes) -> bytes:
-    return authority.lower().removesuffix(b":80")
+def _folded(authority: bytes, scheme: bytes) -> bytes:
+    return authority.lower().removesuffix(b":443" if scheme == b"https" else b":80")

@@ -20,6 +20,11 @@ def content_length(value: bytes) -> int:
     return length
 
 
+def milliseconds(value: bytes) -> int:
+    """A span of time in ``X-Request-Deadline``: 1 to 9 digits, else -1."""
+    return int(value) if len(value) <= 9 and _DIGITS.fullmatch(value) is not None else -1
+
+
 def check_host(value: bytes) -> None:
     """F09: a name or address literal with an optional port, no trailing dot. Raises ``Refusal``."""
     match = _HOST.fullmatch(value)

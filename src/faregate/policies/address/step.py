@@ -49,9 +49,10 @@ def read_address(text: str) -> tuple[int, int] | None:
 
 def build(consumers: Iterable[ReadyConsumer]) -> "Step | None":
     """A step that refuses a consumer calling from outside its networks; None when no consumer has any."""
-    ranges = {one: prepare_ranges(one.networks) for one in consumers if one.networks is not None}
-    if not ranges:
+    fenced = any(one.networks is not None for one in consumers)
+    if not fenced:
         return None
+    ranges: dict[ReadyConsumer, tuple[Range, ...]] = {}  # of consumers seen: most of 100,000 are idle
     known: dict[str, tuple[int, int] | None] = {}
 
     def check_address(call: Call) -> Verdict:
@@ -67,7 +68,10 @@ def build(consumers: Iterable[ReadyConsumer]) -> "Step | None":
             known[text] = address
         if address is not None:
             version, number = address
-            for wanted, first, last in ranges[identity.consumer]:
+            allowed = ranges.get(identity.consumer)
+            if allowed is None:
+                allowed = ranges[identity.consumer] = prepare_ranges(identity.consumer.networks)
+            for wanted, first, last in allowed:
                 if wanted == version and first <= number <= last:
                     return None
         return Refusal("address_denied", reason="address_not_allowed")

@@ -9,6 +9,7 @@ logs).
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from math import inf
 from typing import Final
 
 import msgspec
@@ -43,6 +44,13 @@ class ApiKeyVerifier:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def ends(self, key: bytes) -> float:
+        """When ``key`` ends, in seconds since the epoch; ``inf`` for never, 0 for one that is not known."""
+        found = self._keys.get(sha256(key).digest())
+        if found is None:
+            return 0.0
+        return float(found.expires) if found.expires > 0 else inf
+
     def verify(self, call: Call, key: bytes, header: bytes) -> Refusal | None:
         """Proves the caller by ``key``, which stood in the field ``header`` (name in lower case)."""
         if _KEY.fullmatch(key) is None:
@@ -71,14 +79,20 @@ def build_verifier(
     keys: dict[bytes, ReadyKey] = {}
     for consumer in consumers:
         for credential in consumer.credentials:
-            if not isinstance(credential, ApiKeyCredential):
-                continue
-            if len(credential.sha256) != 32 or credential.sha256 in keys or not credential.id.isprintable():
-                raise ValueError(
-                    f"API key {credential.id!r} of {consumer.name}: bad or repeated digest, or bad id"
-                )
-            # Copies: see ``assembly``, which names its consumers by copies too.
-            keys[bytes(bytearray(credential.sha256))] = ReadyKey(
-                ready_consumers[consumer.name], credential.id.encode().decode(), credential.expires
-            )
+            if isinstance(credential, ApiKeyCredential):
+                if credential.sha256 in keys:
+                    raise ValueError(f"API key {credential.id!r} of {consumer.name}: repeated digest")
+                digest, key = ready_key(credential, ready_consumers[consumer.name])
+                keys[digest] = key
     return ApiKeyVerifier(keys)
+
+
+def ready_key(credential: ApiKeyCredential, consumer: ReadyConsumer) -> tuple[bytes, ReadyKey]:
+    """The digest and the key as workers hold it. Raises ``ValueError`` on a digest of wrong length or a bad
+    id.
+    """
+    if len(credential.sha256) != 32 or not credential.id.isprintable():
+        raise ValueError(f"API key {credential.id!r} of {consumer.name}: bad digest or bad id")
+    # Copies: see ``assembly``, which names its consumers by copies too.
+    key = ReadyKey(consumer, credential.id.encode().decode(), credential.expires)
+    return bytes(bytearray(credential.sha256)), key

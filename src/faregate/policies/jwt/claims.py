@@ -30,9 +30,10 @@ class TokenFault(Exception):  # noqa: N818 - a fault of the token, not of the pr
         self.reason = reason
 
 
-Claims: TypeAlias = "tuple[str, float, float, str | tuple[str, ...] | None]"
+Claims: TypeAlias = "tuple[str, float, float, str | tuple[str, ...] | None, bytes | None]"
 """What is used of a good token: subject; not before and expires, in seconds since the epoch, leeway included;
-the scope as sent, words in one text or several, None when the token has none and so narrows nothing.
+the scope as sent, words in one text or several, None when the token has none and so narrows nothing; the
+thumbprint of the certificate that it is bound to, None when it is not.
 """
 
 
@@ -87,7 +88,20 @@ def read_claims(payload: bytes, issuer: Issuer, wall: float) -> Claims:
         raise TokenFault(Reason.UNKNOWN_CONSUMER)
     scope = get("scope")
     narrowing = scope if type(scope) is str else _read_scope(claims)
-    return subject, (max(issued, begins)) - leeway, expires + leeway, narrowing
+    bound = None if "cnf" not in claims else _confirmation(claims["cnf"])
+    return subject, (max(issued, begins)) - leeway, expires + leeway, narrowing, bound
+
+
+def _confirmation(cnf: JsonValue) -> bytes:
+    """The thumbprint that a token demands (RFC 8705 section 3.1). A proof that is not known here is one that
+    is not given: such a token is refused, never taken for a free one.
+    """
+    if not isinstance(cnf, dict) or set(cnf) != {"x5t#S256"}:
+        raise TokenFault(Reason.OTHER_CERTIFICATE)
+    thumbprint = cnf["x5t#S256"]
+    if not isinstance(thumbprint, str) or not thumbprint.isascii() or not thumbprint:
+        raise TokenFault(Reason.MALFORMED_CLAIMS)
+    return thumbprint.encode()
 
 
 def peek_issuer(payload: bytes) -> tuple[str, JsonValue]:

@@ -25,12 +25,15 @@ FAILURE_S: Final = 5.0
 
 
 class Verified(msgspec.Struct, frozen=True, gc=False):
-    """A good token. Valid while ``not_before <= wall < expires`` (leeway included) and ``keys.live``."""
+    """A good token. Valid while ``not_before <= wall < expires`` (leeway included) and ``keys.live``.
+    ``bound``: only beside the certificate that it was verified with, and remembered under both.
+    """
 
     identity: Identity
     not_before: float
     expires: float
     keys: KeySet
+    bound: bool = False
 
 
 class TokenMemory:
@@ -56,6 +59,10 @@ class TokenMemory:
             self._old, self.young, self._bytes = self.young, {}, 0
         self._bytes += size
         self.young[value] = entry
+
+    def find(self, value: bytes) -> Verified | None:
+        """The entry of ``value``, left where it is."""
+        return self.young.get(value) or self._old.get(value)
 
     def recall(self, value: bytes) -> Verified | None:
         """Takes out the entry of the old generation, and any young one, which has ended or it would not be

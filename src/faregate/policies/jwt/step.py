@@ -15,7 +15,7 @@ from faregate.kernel.problems import Refusal
 from faregate.policies.authenticate.challenge import Reason, invalid
 from faregate.policies.jwt.claims import TokenFault, peek_issuer, read_claims, read_header
 from faregate.policies.jwt.memory import FailureMemory, TokenMemory, Verified
-from faregate.snapshot.call import Call, Identity, ReadyConsumer, Verdict
+from faregate.snapshot.call import Call, Identity, PeerCertificate, ReadyConsumer, Verdict
 from faregate.snapshot.data import Consumer, Issuer, JwtCredential
 from faregate.stores.jwk import KeySet
 from faregate.stores.keysets import COOL_DOWN_S, KeySets, KeySource
@@ -24,27 +24,32 @@ TOKEN_BYTES_MAX: Final = 8 << 10
 HEADERS_MAX: Final = 1_000
 HEADER_BYTES_MAX: Final = 1 << 10
 IDENTITIES_MAX: Final = 10_000
-_HEALABLE: Final = frozenset({Reason.NOT_YET_VALID, Reason.ISSUED_IN_FUTURE, Reason.UNKNOWN_KEY})
+_HEALABLE: Final = frozenset(
+    {Reason.NOT_YET_VALID, Reason.ISSUED_IN_FUTURE, Reason.UNKNOWN_KEY, Reason.OTHER_CERTIFICATE}
+)
 
 
 class ReadyIssuer:
     """An issuer with its keys and the consumers that its tokens prove, by subject."""
 
-    __slots__ = ("_narrowed", "_whole", "data", "source")
+    __slots__ = ("_narrowed", "_subjects", "_whole", "data", "source")
 
     def __init__(self, data: Issuer, source: KeySource, subjects: Mapping[str, ReadyConsumer]) -> None:
         self.data = data
         self.source = source
-        self._whole = {
-            subject: Identity(consumer, credential_id(data.name, subject))
-            for subject, consumer in subjects.items()
-        }
+        self._subjects = subjects
+        self._whole: dict[str, Identity] = {}  # of those seen: most of 100,000 are idle
         self._narrowed: dict[tuple[str, str | tuple[str, ...]], Identity] = {}
 
     def identity(self, subject: str, scope: str | tuple[str, ...] | None) -> Identity | None:
         """Who ``subject`` is, with its grants cut to ``scope``; None for a subject that no consumer owns."""
         whole = self._whole.get(subject)
-        if whole is None or scope is None:
+        if whole is None:
+            consumer = self._subjects.get(subject)
+            if consumer is None:
+                return None
+            whole = self._whole[subject] = Identity(consumer, credential_id(self.data.name, subject))
+        if scope is None:
             return whole
         found = self._narrowed.get((subject, scope))
         if found is None:
@@ -87,7 +92,11 @@ class JwtVerifier:
     def _decide(self, call: Call, *, may_wait: bool) -> Verdict:
         value = call.authorization
         assert value is not None
+        kept_as = value
         entry = self.memory.recall(value)
+        if entry is None and call.certificate is not None:
+            kept_as = _with_certificate(value, call.certificate)
+            entry = self.memory.find(kept_as)
         if entry is None or not (entry.not_before <= call.wall < entry.expires and entry.keys.live):
             reason = self._failures.find(value, call.now)
             if reason is not None:
@@ -105,8 +114,19 @@ class JwtVerifier:
         call.credential_used = b"authorization"
         if identity.consumer.suspended:
             return Refusal("consumer_suspended", reason="consumer_suspended")
-        self.memory.keep(value, entry)
+        if not entry.bound:
+            kept_as = value
+        if self.memory.young.get(kept_as) is not entry:
+            self.memory.keep(kept_as, entry)
         return None
+
+    def remembered(self, call: Call) -> Verified | None:
+        """What is known of the token of a call that was just checked."""
+        value = call.authorization or b""
+        entry = self.memory.find(value)
+        if entry is None and call.certificate is not None:
+            entry = self.memory.find(_with_certificate(value, call.certificate))
+        return entry
 
     def _verify(self, value: bytes, call: Call, *, may_wait: bool) -> "Verified | Verdict":
         """The entry to remember, or a verdict when there is no key to decide with. Raises ``TokenFault``."""
@@ -131,11 +151,16 @@ class JwtVerifier:
         if not verify(octets, value[7 : -1 - len(signature)]):
             raise TokenFault(Reason.BAD_SIGNATURE)
         # only now are the claims read (RFC 8725 section 3.3)
-        subject, not_before, expires, scope = read_claims(payload, issuer.data, call.wall)
+        subject, not_before, expires, scope, bound = read_claims(payload, issuer.data, call.wall)
+        if bound is not None:
+            certificate = call.certificate
+            if certificate is None or certificate.thumbprint != bound or certificate.ends <= call.wall:
+                raise TokenFault(Reason.OTHER_CERTIFICATE)
+            expires = min(expires, certificate.ends)
         identity = issuer.identity(subject, scope)
         if identity is None:
             raise TokenFault(Reason.UNKNOWN_CONSUMER)
-        return Verified(identity, not_before, expires, keys)
+        return Verified(identity, not_before, expires, keys, bound is not None)
 
     def _read_header(self, start: bytes) -> tuple[str, str | None]:
         wanted = read_header(start)
@@ -202,6 +227,11 @@ class JwtVerifier:
         return verdict
 
 
+def _with_certificate(value: bytes, certificate: PeerCertificate) -> bytes:
+    """What a bound token is remembered under; no field's value holds a NUL (F14)."""
+    return b"%b\0%b" % (value, certificate.thumbprint)
+
+
 def build_verifier(
     issuers: Iterable[Issuer],
     consumers: Iterable[Consumer],
@@ -220,7 +250,15 @@ def build_verifier(
                     raise ValueError(
                         f"two consumers own subject {credential.subject!r} of {credential.issuer}"
                     )
+                credential_id(credential.issuer, credential.subject)  # raises when it is no id
                 owned[credential.subject] = ready_consumers[consumer.name]
+    return verifier_for(issuers, subjects, keysets)
+
+
+def verifier_for(
+    issuers: Iterable[Issuer], subjects: Mapping[str, Mapping[str, ReadyConsumer]], keysets: KeySets
+) -> JwtVerifier:
+    """A verifier of the tokens of ``issuers``; ``subjects`` by issuer's name. Raises ``KeySetError``."""
     return JwtVerifier(
         [ReadyIssuer(issuer, keysets.source_for(issuer), subjects.get(issuer.name, {})) for issuer in issuers]
     )

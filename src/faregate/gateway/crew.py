@@ -1,0 +1,284 @@
+"""The workers of one gateway: started, replaced when they die, told what to do, counted up and down.
+
+The crew knows processes and their lines, nothing of configurations: how a worker is started is told to it by
+``settings``. A worker that dies is replaced at once, its shared places freed first. Another generation of
+workers may be alive on the same counters while a new version takes over, so an index is only taken when no
+living process holds it.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from pathlib import Path
+from typing import Final
+
+from faregate.gateway import voice
+from faregate.gateway.children import StartError, is_stopped, start_worker
+from faregate.gateway.control import IDLE_S, IDLE_SUCCEEDED_S, Message, WorkerSettings
+from faregate.gateway.line import Line
+from faregate.gateway.places import WorkerPlace
+from faregate.stores.counters_head import CountersError, LockHeldError
+from faregate.stores.counters_layout import WORKERS_MAX
+from faregate.stores.counters_prepare import clear_worker
+
+START_S: Final = 30.0
+"""How long a worker may take from its start to ready, and to take a revision; 100,000 keys take about two
+seconds.
+"""
+RESTART_PAUSE_MAX_S: Final = 5.0
+_ANSWER_S: Final = 5.0
+_QUICK_DEATH_S: Final = 2.0
+_FREE_DEATHS: Final = 10
+"""So many quick deaths in a row of workers that served are followed by another at once."""
+_STARTS_TRIED: Final = 2
+"""A worker that never became ready in as many tries ends the start; one that once served is always tried."""
+_LOOK_S: Final = 0.01
+
+Settings = Callable[[int, int], WorkerSettings]
+"""From a worker's index and its end of the line to what it is started with."""
+Keep = Callable[[Coroutine[object, object, None]], None]
+
+
+class Crew:
+    """``counters``: the file of counters. ``keep`` runs a coroutine for as long as the supervisor lives."""
+
+    def __init__(self, counters: Path, settings: Settings, keep: Keep) -> None:
+        self._counters = counters
+        self._settings = settings
+        self._keep = keep
+        self._offered: Message | None = None
+        self.places: list[WorkerPlace] = []
+        self.sharers = 0  # processes of this and another generation that use the counters
+        self.stopping = asyncio.Event()
+        self.hopeless = asyncio.Event()
+
+    # how many
+
+    def start(self, count: int, avoid: Collection[int] = ()) -> None:
+        """Starts ``count`` workers more under indexes that nobody holds. Raises StartError when there are too
+        few.
+        """
+        taken = {place.index for place in self.places} | set(avoid)
+        free = [index for index in range(WORKERS_MAX) if index not in taken and self.is_free(index)][:count]
+        if len(free) < count:
+            raise StartError(f"{count} workers are more than may run beside those that do: {WORKERS_MAX}")
+        for index in free:
+            place = WorkerPlace(index)
+            self.places.append(place)
+            self._keep(self._keep_worker(place))
+
+    async def all_ready(self) -> None:
+        for place in self.places:
+            await place.ready.wait()
+
+    async def resize(self, count: int, grace: float) -> None:
+        """Starts workers, or drains the youngest, until there are ``count``. Raises StartError as ``start``
+        does.
+        """
+        if count > len(self.places):
+            more = count - len(self.places)
+            await self.share(self.sharers + more)
+            self.start(more)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.all_ready(), START_S)
+        else:
+            for place in self.places[count:]:
+                place.retired = True
+                place.send(Message("drain", grace=grace, idle=IDLE_SUCCEEDED_S))
+            del self.places[count:]
+
+    async def share(self, sharers: int) -> bool:
+        """Tells all workers how many processes use the counters; whether all have heard it.
+
+        With one, calls take no lock: so this comes before another is started, and after it has ended.
+        """
+        self.sharers = sharers
+        return await self._ask(Message("share", workers=sharers), "shared")
+
+    def is_free(self, index: int) -> bool:
+        """Whether no living process holds ``index``."""
+        try:
+            clear_worker(self._counters, index)
+        except CountersError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    # what they are told
+
+    async def offer(self, message: Message) -> bool:
+        """Whether every worker took the revision. Only then does it become what a new worker starts with."""
+        self._offered = message
+        try:
+            for place in self.places:
+                place.send(message)
+            deadline = time.monotonic() + START_S
+            while time.monotonic() < deadline and not self.stopping.is_set() and self._offered is message:
+                if all(place.revision == message.revision for place in self.places):
+                    return True
+                await asyncio.sleep(_LOOK_S)
+            return False
+        finally:
+            self._offered = None
+
+    def tell(self, message: Message) -> None:
+        for place in self.places:
+            place.send(message)
+
+    async def listen(self, listen: list[str], fresh: Mapping[str, socket.socket]) -> bool:
+        """Has every worker take calls on exactly ``listen``, of which ``fresh`` are new to it; whether all
+        do.
+        """
+        message = Message("listen", listen=listen, fresh=list(fresh))
+        return await self._ask(message, "listening", [sock.fileno() for sock in fresh.values()])
+
+    async def _ask(self, message: Message, answer: str, descriptors: Collection[int] = ()) -> bool:
+        asked = []
+        for place in self.places:
+            place.said.pop(answer, None)
+            if place.ready.is_set() and place.send(message, tuple(descriptors)):
+                asked.append((place, place.pid))
+        deadline = time.monotonic() + _ANSWER_S
+        while time.monotonic() < deadline:
+            # one that died meanwhile is replaced by one that starts with the new state
+            waited_for = [place for place, pid in asked if place.pid == pid and answer not in place.said]
+            if not waited_for:
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False
+
+    def heard(self, place: WorkerPlace, message: Message) -> None:
+        """What a worker says."""
+        place.said[message.what] = message
+        if message.what in {"ready", "reloaded"}:
+            place.revision = message.revision
+            place.was_ready = True
+            place.ready.set()
+            offered = self._offered
+            if offered is not None and message.what == "ready":  # it started while the others were asked
+                place.send(offered)
+        elif message.what == "stuck":
+            self._end_stopped()
+        elif message.what == "failed":
+            voice.say(f"worker {place.index}: {message.reason}", "worker_failed", worker=place.index)
+            self._offered = None
+
+    # processes
+
+    async def _keep_worker(self, place: WorkerPlace) -> None:
+        """Runs one worker, and another in its place whenever it ends before we are stopping."""
+        loop = asyncio.get_running_loop()
+        while not (self.stopping.is_set() or place.retired):
+            ours, theirs = socket.socketpair()
+            place.started_at = time.monotonic()
+            try:
+                place.process = process = await start_worker(self._settings(place.index, theirs.fileno()))
+            except OSError as error:
+                ours.close()
+                await self._pause(f"cannot start worker {place.index}: {error.strerror}")
+                continue
+            finally:
+                theirs.close()
+            place.line = line = Line(ours, loop, lambda message, _: self.heard(place, message), lambda: None)
+            status = await process.wait()
+            line.close()
+            served = place.ready.is_set()
+            place.ready.clear()
+            place.revision = 0
+            self._free_places(place.index)
+            if self.stopping.is_set() or place.retired:
+                break
+            lived = time.monotonic() - place.started_at
+            place.quick_deaths = place.quick_deaths + 1 if lived < _QUICK_DEATH_S else 0
+            if place.quick_deaths >= _STARTS_TRIED and not place.was_ready:
+                self.hopeless.set()
+            pause = restart_pause_s(place.quick_deaths, served=served)
+            voice.worker_ended(place.index, status, pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), pause or 0.001)
+        if place.retired and not self.stopping.is_set():
+            await self.share(self.sharers - 1)
+
+    def _free_places(self, index: int) -> None:
+        """Those of a worker that is gone; where that fails, its successor does it at its start."""
+        try:
+            clear_worker(self._counters, index)
+        except LockHeldError:
+            self._end_stopped()
+        except (CountersError, OSError):
+            pass
+
+    def _end_stopped(self) -> None:
+        """Calls wait for a lock that does not move: whoever holds it is stopped, and is ended, which frees
+        it. A worker that is stopped without anybody's harm is left alone.
+        """
+        for place in self.places:
+            pid = place.pid
+            if pid is not None and is_stopped(pid):
+                text = f"worker {place.index} is stopped and holds a lock that others need; it is ended"
+                voice.say(text, "worker_stuck", worker=place.index)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    async def _pause(self, why: str) -> None:
+        """Says why, and waits before the next try."""
+        voice.say(why)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), RESTART_PAUSE_MAX_S)
+
+    # ends
+
+    def stop(self) -> None:
+        """All calls end now."""
+        self.stopping.set()
+        self.tell(Message("stop"))
+
+    async def drain(self, grace: float, idle: float = IDLE_S) -> bool:
+        """Whether all workers ended by ``grace`` and a moment more; those that are left are still running."""
+        self.stopping.set()
+        self.tell(Message("drain", grace=grace, idle=idle))
+        return await self.wait(grace + 1.0)
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether all workers have ended within that time."""
+        waits = [
+            asyncio.ensure_future(place.process.wait())
+            for place in self.places
+            if place.process is not None and place.pid is not None
+        ]
+        if not waits:
+            return True
+        _, late = await asyncio.wait(waits, timeout=seconds)
+        for wait in late:
+            wait.cancel()
+        return not late
+
+    async def kill(self) -> None:
+        """Ends what is left, at once."""
+        self.stopping.set()
+        for place in self.places:
+            if place.process is not None and place.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    place.process.kill()
+        await self.wait(2.0)
+        for place in self.places:
+            if place.line is not None:
+                place.line.close()
+
+
+def restart_pause_s(quick_deaths: int, *, served: bool) -> float:
+    """Before another worker follows one that died quickly, as did so many before it. ``served``: it had
+    become ready.
+    """
+    counted = min(quick_deaths - (_FREE_DEATHS if served else 0), 10)
+    return min(RESTART_PAUSE_MAX_S, 0.2 * (2**counted - 1)) if counted > 1 else 0.0
+
+
+def usable_cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0))

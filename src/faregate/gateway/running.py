@@ -1,0 +1,95 @@
+"""What a running supervisor holds: the state that starting, reloading, handing over and stopping share."""
+
+import asyncio
+import secrets
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from faregate.gateway.control import GRACE_S, WorkerSettings
+from faregate.gateway.crew import Crew
+from faregate.gateway.listening import Listening
+from faregate.gateway.manager_keeper import ManagerKeeper
+
+if TYPE_CHECKING:
+    from faregate.snapshot import data as snapshots
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How the gateway is run. Times are seconds.
+
+    ``grace``: how long a stop lets calls finish. ``drain_wait``: how long readiness fails before a stop
+    begins to drain. ``watch``: reload when the files change. ``strict``: a broken file ends the start.
+    """
+
+    grace: float = GRACE_S
+    drain_wait: float = 0.0
+    watch: bool = False
+    strict: bool = False
+
+
+class Running:
+    """The state of one supervisor. ``keep`` runs a coroutine for as long as it lives.
+
+    ``snapshot``: the outline of what runs, None before the start. ``snapshot_path``: what a new worker starts
+    with. ``numbered``: the last revision number given out. ``stale``: why the file on disk is not what runs,
+    empty when it is.
+    """
+
+    def __init__(
+        self, config: Path, options: Options, keep: Callable[[Coroutine[object, object, None]], None]
+    ) -> None:
+        self.config = config
+        self.options = options
+        self.keep = keep
+        self.data = Path()
+        self.runtime = Path(tempfile.mkdtemp(prefix="faregate-"))
+        self.snapshot: snapshots.Outline | None = None
+        self.snapshot_path = Path()
+        self.numbered = 0
+        self.stale = ""
+        self.over = False  # stopping, or another process is the gateway: nothing may change any more
+        self.files: dict[str, list[int] | None] = {}
+        self.listening = Listening()
+        self.manager: ManagerKeeper | None = None
+        self.lock: IO[bytes] | None = None
+        self.via = f"1.1 faregate-{secrets.token_hex(4)}"
+        self.crew = Crew(Path(), self._settings, keep)
+        self.changing = asyncio.Lock()
+        """Held by a reload and by an upgrade: one change at a time."""
+
+    def enter_data_folder(self, data: Path) -> None:
+        """Takes ``data`` as the place of everything that stays."""
+        self.data = data
+        self.snapshot_path = data / "snapshot"
+        self.crew = Crew(data / "counters.bin", self._settings, self.keep)
+
+    def run_manager(self, manager: ManagerKeeper) -> None:
+        self.manager = manager
+        manager.tell(workers=len(self.crew.places), stale=bool(self.stale))
+        self.keep(manager.run())
+
+    def set_stale(self, why: str) -> None:
+        self.stale = why
+        if self.manager is not None:
+            self.manager.tell(stale=bool(why))
+
+    @property
+    def feed(self) -> Path:
+        return self.runtime / "feed"
+
+    def _settings(self, index: int, line: int) -> WorkerSettings:
+        assert self.snapshot is not None
+        return WorkerSettings(
+            index=index,
+            workers=len(self.crew.places),
+            listen=[sock.fileno() for sock in self.listening.of(self.snapshot.gateway.listen)],
+            control=line,
+            snapshot=str(self.snapshot_path),
+            via=self.via,
+            feed=str(self.feed),
+            sharers=self.crew.sharers,
+        )

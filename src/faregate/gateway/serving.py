@@ -1,0 +1,102 @@
+"""The listening sockets of a worker, as its configuration names them: opened, added, taken away.
+
+A socket is the supervisor's; here it only brings connections in. A listener that is taken away lets its
+connections live until they are idle, within the grace time.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from faregate.gateway.control import GRACE_S, IDLE_S
+from faregate.gateway.listening import key_of
+from faregate.snapshot.data import Listener
+
+if TYPE_CHECKING:
+    from faregate.gateway.plane import Plane
+
+BACKLOG: Final = 4096
+_LOOK_S: Final = 0.05
+_ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+ProtocolFor = Callable[[Listener], Callable[[], asyncio.Protocol]]
+
+
+class Serving:
+    """``protocol_for`` gives what makes a listener's connections."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, plane: "Plane", protocol_for: ProtocolFor) -> None:
+        self._loop = loop
+        self._plane = plane
+        self._protocol_for = protocol_for
+        self._servers: dict[str, tuple[Listener, asyncio.Server]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def follow(self, wanted: Sequence[Listener], fresh: Mapping[str, socket.socket]) -> None:
+        """Serves exactly ``wanted``; ``fresh`` are the sockets of those that are new, ours from now on."""
+        sockets = dict(fresh)
+        for listener in wanted:
+            key = key_of(listener)
+            known = self._servers.get(key)
+            sock = sockets.pop(key, None)
+            if known is not None and known[0] == listener:
+                if sock is not None:
+                    sock.close()
+                continue
+            if known is not None:
+                if sock is None:
+                    # the same address in other words: the descriptor passes from one server to the next
+                    sock = socket.socket(fileno=os.dup(known[1].sockets[0].fileno()))
+                known[1].close()
+            if sock is not None:
+                self._servers[key] = listener, await self._open(listener, sock)
+        for sock in sockets.values():
+            sock.close()
+        kept = {key_of(listener) for listener in wanted}
+        for key in [key for key in self._servers if key not in kept]:
+            _, server = self._servers.pop(key)
+            address = server.sockets[0].getsockname()[:2]
+            server.close()
+            self._leave(address)
+
+    def close(self) -> None:
+        """No new connections."""
+        for task in self._leaving:
+            task.cancel()
+        for _, server in self._servers.values():
+            server.close()
+        self._servers.clear()
+
+    async def _open(self, listener: Listener, sock: socket.socket) -> asyncio.Server:
+        # The descriptor itself, not a copy: one left open would go on taking connections while we drain.
+        return await self._loop.create_server(self._protocol_for(listener), sock=sock, backlog=BACKLOG)
+
+    def _leave(self, address: tuple[str, int]) -> None:
+        task = self._loop.create_task(self._see_off(address))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _see_off(self, address: tuple[str, int]) -> None:
+        """Ends the connections that came in at ``address`` when they are idle, at the latest by the grace."""
+        deadline = time.monotonic() + GRACE_S
+        await asyncio.sleep(IDLE_S)
+        while time.monotonic() < deadline:
+            theirs = [client for client in self._plane.clients if _came_in(client, address)]
+            if not theirs:
+                return
+            for client in theirs:
+                client.drain()
+            await asyncio.sleep(_LOOK_S)
+        for client in [client for client in self._plane.clients if _came_in(client, address)]:
+            client.break_off()
+
+
+def _came_in(client: object, address: tuple[str, int]) -> bool:
+    transport = getattr(client, "transport", None)
+    name = None if transport is None else transport.get_extra_info("sockname")
+    if not name:
+        return False
+    return bool(name[1] == address[1] and (name[0] == address[0] or address[0] in _ANY))

@@ -1,0 +1,24 @@
+"""``python -m faregate.gateway.succeed SETTINGS``: the program of a successor (``handover``).
+
+The running version starts it by this name, so the name and the settings' form stay.
+"""
+
+import asyncio
+import sys
+
+import msgspec
+
+from faregate.gateway.handover import Handover
+from faregate.gateway.supervisor import succeed
+from faregate.gateway.voice import Voice
+
+
+def main() -> int:
+    """Runs the gateway that was handed over; returns its exit status."""
+    handover = msgspec.json.decode(sys.argv[1], type=Handover)
+    Voice.events = handover.events
+    return asyncio.run(succeed(handover))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

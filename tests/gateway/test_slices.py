@@ -1,0 +1,223 @@
+"""A reload of 10,000 routes and 100,000 keys keeps the loop for milliseconds at a time, and frees the former revision alike.
+
+Measured in processor time of the thread, which other processes' work does not lengthen.
+"""
+
+import asyncio
+import gc
+import time
+import weakref
+from collections.abc import Generator
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from faregate.gateway import slices
+from faregate.gateway.assembly import Runtime, assembling, finish, retire
+from faregate.gateway.slices import free, in_slices, quiet_gc
+from faregate.gateway.worker_process import open_snapshot
+from faregate.kernel.clock import SystemClock
+from faregate.snapshot.data import (
+    FORMAT,
+    ApiKeyCredential,
+    Consumer,
+    Gateway,
+    Plan,
+    Rate,
+    Route,
+    Snapshot,
+    Target,
+    Upstream,
+    Version,
+)
+from faregate.snapshot.encoded import encode
+from faregate.stores.counters import Counters
+from faregate.stores.counters_prepare import Capacity, prepare
+from faregate.stores.keysets import KeySets
+
+PAUSE_MAX_S = 0.010
+ResultT = TypeVar("ResultT")
+
+
+def snapshot(routes: int, keys: int, revision: int, plan: int = 100) -> Snapshot:
+    rate = Rate("plan.standard.100/second", "plan", plan, 1000)
+    return Snapshot(
+        FORMAT, revision, Gateway((), None, 1, "data"), (),
+        (Upstream("pay", (Target("127.0.0.1:9", "127.0.0.1", 9),)),),
+        (Plan("standard", (rate,)),),
+        tuple(
+            Consumer(f"c{n}", "standard", ("p:read",), (ApiKeyCredential(f"k{n}", sha256(b"%d" % n).digest()),))
+            for n in range(keys)
+        ),
+        (Version("v1", "/v1"),),
+        tuple(
+            Route("pay", 0, "GET", f"/v1/r{n}/{{id}}", f"GET /r{n}/{{id}}", "pay", ("api_key",), ("p:read",))
+            for n in range(routes)
+        ),
+    )  # fmt: skip
+
+
+def timed(work: Generator[None, None, ResultT], spent: list[float]) -> Generator[None, None, ResultT]:
+    """``work``, with the processor time of each piece noted."""
+    while True:
+        begun = time.thread_time()
+        try:
+            next(work)
+        except StopIteration as done:
+            spent.append(time.thread_time() - begun)
+            return done.value
+        spent.append(time.thread_time() - begun)
+        yield
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        prepare(folder / "counters.bin", Capacity(100, 10), now=time.monotonic_ns(), wall=time.time())
+        self.counters = Counters.open(folder / "counters.bin", 0, 1)
+        self.keysets = KeySets(lambda ca: None, SystemClock(), folder)  # type: ignore[arg-type, return-value]
+        self.loop = asyncio.get_running_loop()
+
+    def write(self, of: Snapshot) -> str:
+        (self.folder / f"snapshot{of.revision}").write_bytes(encode(of))
+        return str(self.folder / f"snapshot{of.revision}")
+
+    def first(self, path: str) -> Runtime:
+        return finish(assembling(open_snapshot(path), self.counters, self.keysets, self.loop))
+
+    async def reload(self, path: str, before: Runtime, spent: list[float]) -> Runtime:
+        begun = time.thread_time()
+        sections = open_snapshot(path)
+        spent.append(time.thread_time() - begun)
+        with quiet_gc():
+            made = await in_slices(
+                timed(assembling(sections, self.counters, self.keysets, self.loop, before), spent)
+            )
+        begun = time.thread_time()
+        retire(before, made)
+        spent.append(time.thread_time() - begun)
+        return made
+
+
+@pytest.mark.proof
+def test_no_piece_of_a_large_reload_keeps_the_loop_for_ten_milliseconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing, one consumer, or the plan of all of them changed."""
+    emptied = slices._emptied
+    spent: list[float] = []
+    monkeypatch.setattr(slices, "_emptied", lambda large: timed(emptied(large), spent))
+
+    async def play() -> None:
+        bench = Bench(tmp_path)
+        runtime = bench.first(bench.write(snapshot(10_000, 100_000, 1)))
+        gc.collect()
+        gc.freeze()
+        for revision, keys, plan in ((2, 100_000, 100), (3, 100_001, 100), (4, 100_001, 99)):
+            path = bench.write(snapshot(10_000, keys, revision, plan))
+            gc.collect()  # the test's own litter
+            gc.freeze()
+            spent.clear()
+            begun = time.thread_time()
+            former, runtime = runtime, await bench.reload(path, runtime, spent)
+            whole = time.thread_time() - begun
+            large, gone = former.large, weakref.ref(former)
+            begun = time.thread_time()
+            del former
+            assert gone() is None, "nothing but calls keeps a revision alive"
+            spent.append(time.thread_time() - begun)
+            await free(gone, large)
+            assert large == []
+            print(
+                f"\nrevision {revision}: {whole:.2f} s of work; the longest pieces "
+                f"{', '.join(f'{piece * 1000:.1f}' for piece in sorted(spent)[-4:])} ms"
+            )
+            assert max(spent) < PAUSE_MAX_S
+            assert len(runtime.router.nodes) >= 10_000
+        bench.counters.close()
+
+    asyncio.run(play())
+
+
+def test_what_did_not_change_is_taken_over_and_what_did_is_made_anew(tmp_path: Path) -> None:
+    async def play() -> None:
+        bench = Bench(tmp_path)
+        first = bench.first(bench.write(snapshot(50, 2000, 1)))
+        same = await bench.reload(bench.write(snapshot(50, 2000, 2)), first, [])
+        assert same.parts == first.parts
+        assert all(same.parts[digest] is part for digest, part in first.parts.items())
+        more = await bench.reload(bench.write(snapshot(50, 2001, 3)), same, [])
+        kept = [digest for digest in more.parts if more.parts[digest] is same.parts.get(digest)]
+        assert len(more.parts) - len(kept) <= 2
+        replanned = await bench.reload(bench.write(snapshot(50, 2001, 4, plan=5)), more, [])
+        assert not any(replanned.parts[one] is part for one, part in more.parts.items()), (
+            "consumers keep what their plan says"
+        )
+        bench.counters.close()
+
+    asyncio.run(play())
+
+
+def test_a_key_of_two_consumers_is_refused_and_leaves_the_running_revision(tmp_path: Path) -> None:
+    async def play() -> None:
+        bench = Bench(tmp_path)
+        first = bench.first(bench.write(snapshot(5, 100, 1)))
+        twin = Consumer("twin", credentials=(ApiKeyCredential("k", sha256(b"7").digest()),))
+        whole = snapshot(5, 100, 2)
+        path = tmp_path / "twins"
+        fields = {name: getattr(whole, name) for name in Snapshot.__struct_fields__}
+        path.write_bytes(encode(Snapshot(**{**fields, "consumers": (*whole.consumers, twin)})))
+        with pytest.raises(ValueError, match="same API key"):
+            await bench.reload(str(path), first, [])
+        assert gc.isenabled()
+        bench.counters.close()
+
+    asyncio.run(play())
+
+
+def test_work_waits_for_others_between_its_slices() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def work() -> Generator[None, None, str]:
+        for _ in range(10):
+            until = time.perf_counter() + slices.SLICE_S
+            while time.perf_counter() < until:
+                pass
+            yield
+        return "done"
+
+    async def play() -> str:
+        beside = asyncio.ensure_future(other())
+        result = await in_slices(work())
+        beside.cancel()
+        return result
+
+    assert asyncio.run(play()) == "done"
+    assert turns >= 10
+
+
+def test_what_is_large_stays_until_its_owner_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "_LOOK_S", 0.001)
+
+    class Owner:
+        pass
+
+    async def play() -> None:
+        owner, keys, parts = Owner(), dict.fromkeys(range(1000)), list(range(1000))
+        freeing = asyncio.ensure_future(free(weakref.ref(owner), [keys, parts]))
+        await asyncio.sleep(0.01)
+        assert len(keys) == len(parts) == 1000, "a call may still look into it"
+        del owner
+        await freeing
+        assert not keys
+        assert not parts
+
+    asyncio.run(play())
