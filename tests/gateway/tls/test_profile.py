@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faregate.gateway.tls.profile import build, folded
+from faregate.gateway.tls.profile import build, folded, is_address
 from faregate.snapshot.data import ListenerTls, ServerCertificate
 from faregate.stores.certificates import CertificateFault
 from tests.support.certificates import Authority
@@ -75,3 +75,13 @@ def test_reg_missing_option_refuses_a_file_that_is_gone_or_empty_builds_nothing(
         spoil(folder / name)
         with pytest.raises(CertificateFault, match=name):
             build(wanted, ("http/1.1",), lambda *_: None)
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "::1", "[2001:db8::1]"])
+def test_an_address_where_a_name_belongs_asks_for_no_name(name: str) -> None:
+    assert is_address(name)
+
+
+@pytest.mark.parametrize("name", ["api.test", "1.2.3", "127.0.0.1.test", "a", "0x7f.1", ""])
+def test_names_are_not_taken_for_addresses(name: str) -> None:
+    assert not is_address(name)

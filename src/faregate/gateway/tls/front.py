@@ -16,7 +16,7 @@ from faregate.gateway.outbound import is_trusted, plain_address
 from faregate.gateway.tls import speakers
 from faregate.gateway.tls.connection import Speaker, TlsConnection
 from faregate.gateway.tls.peers import Peers
-from faregate.gateway.tls.profile import Profile, build, folded
+from faregate.gateway.tls.profile import Profile, build, folded, is_address
 from faregate.records.frames import Reading
 from faregate.snapshot.call import PeerCertificate
 from faregate.snapshot.data import Listener, ListenerTls
@@ -66,7 +66,7 @@ class Front:
     def name_asked(self, secured: ssl.SSLObject, name: str | None) -> None:
         """OpenSSL has read the ClientHello of the handshake in progress."""
         profile = self.profile
-        if name is None or profile is None:
+        if name is None or profile is None or is_address(name):
             return
         self.asked = folded(name)
         context = profile.context_for(self.asked)

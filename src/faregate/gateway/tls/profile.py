@@ -5,6 +5,7 @@ early data (http-rules.md section 5). A listener that asks for certificates give
 proves its caller anew. Building reads files and takes milliseconds; it belongs in a thread.
 """
 
+import ipaddress
 import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -66,6 +67,17 @@ class Profile(NamedTuple):
 def folded(name: str) -> str:
     """A name as it is compared: ``HOST`` and ``host.`` are ``host`` (http-rules.md section 5)."""
     return name.lower().removesuffix(".")[:NAME_BYTES_MAX]
+
+
+def is_address(name: str) -> bool:
+    """Whether a client put an address where only a name may stand (RFC 6066 section 3; wrk and others do).
+    It asks for no name, then.
+    """
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) -> Profile:
