@@ -23,8 +23,11 @@ from faregate.compiled.modules import MODULES
 DONE, FAILED, IMPOSSIBLE = 0, 1, 3
 _TIMEOUT_S: Final = 900
 _SETUP: Final = """\
+from faregate.compiled import parallel
 from mypyc.build import mypycify
 from setuptools import setup
+
+parallel.install()
 
 paths = {paths!r}
 setup(name="faregate-compiled", packages=[], py_modules=[], ext_modules=mypycify(

@@ -77,3 +77,20 @@ def test_the_date_is_that_second_in_gmt_however_often_it_changes(wall: float) ->
     assert parsedate_to_datetime(line[6:-2].decode()).timestamp() == int(wall)
     assert date_line(wall + 86_400) != line
     assert date_line(wall) == line
+
+
+@pytest.mark.parametrize("request_id", [b"01a2", b'a"b', b"a\\b", b"~!@#$%^&*()_+-=[]{}|;:'<>,./?"])
+def test_the_body_is_json_that_says_all_whatever_the_caller_calls_its_request(request_id: bytes) -> None:
+    for code, problem in PROBLEMS.items():
+        for parameter in ("", 'plan."x".1/second'):
+            refusal = Refusal(code, reason="x", parameter=parameter)
+            answer = refusal_answer(refusal, request_id, WALL, close=False, head_only=False)
+            head, _, body = answer.partition(b"\r\n\r\n")
+            told = json.loads(body)
+            assert list(told)[:7] == ["type", "title", "status", "code", "detail", "request_id", "retry"]
+            assert (told["code"], told["status"]) == (code, problem.status)
+            assert told["request_id"] == request_id.decode()
+            assert told.get("parameter", "") == parameter
+            assert told.get("outcome", "refused") == problem.outcome.value
+            assert b"Content-Length: %d\r\n" % len(body) in head
+            assert b"X-Request-Id: %b\r\n" % request_id in head + b"\r\n"
