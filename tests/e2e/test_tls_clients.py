@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.support.certificates import Authority, Issued
 from tests.support.configuration import ISSUER, Tree, base, bearer, consumer, key_line, with_payments
 from tests.support.gateway import GatewayProcess, until
+from tests.support.http2_client import Http2Caller
 from tests.support.tls_client import TlsCaller, plain_context, refused, tls12_context
 from tests.support.upstream import RecordingUpstream
 
@@ -143,6 +144,19 @@ def test_a_certificate_proves_its_owner(
             assert partners.upstream.requests[-1].header("x-credential-id") == line["credential"]
         elif status == 401:
             assert line["reason"] == ("none_sent" if who is None else "unknown_certificate")
+
+
+def test_a_certificate_proves_its_owner_over_http2_too(partners: Partners) -> None:
+    with Http2Caller(partners.port, certificate=partners.files("acme")) as caller:
+        for _ in range(2):
+            assert caller.ask2("/mtls/v1/x").status == 200
+            assert partners.upstream.requests[-1].header("x-consumer-id") == "by-name"
+    with Http2Caller(partners.port, certificate=partners.files("unowned")) as caller:
+        reply = caller.ask2("/mtls/v1/x")
+        assert (reply.status, reply.code) == (401, "credential_invalid")
+    with Http2Caller(partners.port) as caller:
+        reply = caller.ask2("/mtls/v1/x")
+        assert (reply.status, reply.code) == (401, "credential_missing")
 
 
 def test_every_refusal_of_a_credential_reads_alike(partners: Partners) -> None:

@@ -11,7 +11,7 @@ NAMED = Names("10.0.0.7", "metrics.acme.example", "box")
 BOTH = ("127.0.0.1", "127.0.0.1:9090", "127.0.0.1:19090", "127.8.9.1", "localhost", "LocalHost:9090", "[::1]", "[::1]:9090")  # fmt: skip
 ONLY_WIDE = (
     "10.0.0.7", "10.0.0.7:9090", "203.0.113.9", "[2001:db8::7]:9090", "faregate", "faregate:9090", "my_gateway:9090",
-    "box.acme.example", "gw.pay.internal", "box.local", "faregate.pay.svc.cluster.local:9090", "a.localhost",
+    "box.acme.example", "gw.pay.internal", "box.local", "faregate.pay.svc.cluster.local:9090", "faregate.pay.svc", "a.localhost",
 )  # fmt: skip
 NEITHER = (
     "evil.example", "evil.example:9090", "127.0.0.1.evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "localhost.",

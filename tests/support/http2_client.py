@@ -2,6 +2,7 @@
 
 import json
 import ssl
+from pathlib import Path
 from typing import Self
 
 from jh2.config import H2Configuration
@@ -43,9 +44,14 @@ class Http2Caller(TlsCaller):
     """One connection to ``port``; blocking, so a test reads when it says so."""
 
     def __init__(
-        self, port: int, name: str | None = "api.test", *, context: ssl.SSLContext | None = None
+        self,
+        port: int,
+        name: str | None = "api.test",
+        *,
+        context: ssl.SSLContext | None = None,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
-        super().__init__(port, name, alpn=("h2", "http/1.1"), context=context)
+        super().__init__(port, name, alpn=("h2", "http/1.1"), context=context, certificate=certificate)
         assert self.sock.selected_alpn_protocol() == "h2"
         self.engine = H2Connection(H2Configuration(client_side=True, header_encoding=None))
         self.engine.initiate_connection()
