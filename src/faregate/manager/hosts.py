@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 PRIVATE_DOMAINS: Final = ("internal", "local", "localhost", "svc")
-"""Set apart for private use (RFC 6761, RFC 6762, ICANN 2024), and Kubernetes' own: nobody buys names there."""
+"""Set apart for private use (RFC 6761, RFC 6762, ICANN 2024), Kubernetes' own: nobody buys names there."""
 
 _AUTHORITY: Final = re.compile(
     rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?))(?::[0-9]{1,5})?"
