@@ -18,6 +18,8 @@ from tests.support.wire import Body, Head, Wire, WireError, no_delay
 
 ID: Final = "X-Request-Id"
 ANSWER_BYTES: Final = "X-Answer-Bytes"
+ANSWER_DELAY: Final = "X-Answer-Delay"
+"""In milliseconds."""
 _ID_IN_FRAGMENT: Final = re.compile(rb"\r\n[Xx]-[Rr]equest-[Ii]d: *([!-~]+)\r\n")
 STALE: Final = head(200, "Content-Length: 17") + b"stale-not-for-you"
 MODES: Final = (
@@ -142,6 +144,8 @@ class LedgerUpstream:
         """Answers as the mode says; whether the connection goes on."""
         consumer = (request.one("x-consumer-id") or b"-").decode("latin-1")
         size = int(request.one(ANSWER_BYTES) or b"0")
+        if delay := request.one(ANSWER_DELAY):
+            await asyncio.sleep(int(delay) / 1000)
         content = expected_answer(name, consumer, body.digest, size)
         sized = head(200, f"Content-Length: {len(content)}")
         chunks = head(200, "Transfer-Encoding: chunked")

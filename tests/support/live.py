@@ -1,12 +1,11 @@
 """A gateway that is changed while it runs, and callers that notice any call that is lost, doubled or another's.
 
-``Drivers`` of any protocol can be added to a proof: something with ``run(stop)`` and ``faults()``. The one here keeps HTTP/1.1
-connections alive, each with a call every so often. A real caller opens another connection when its own was closed while idle;
-so does this one, and anything worse is a fault.
+``Drivers`` of any protocol can be added to a proof: something with ``run(stop)`` and ``faults()``. Those here keep HTTP/1.1
+connections alive, each with a call every so often, or talk by WebSocket; ``live_http2`` has another. A real caller opens another
+connection when its own was closed while idle; so do these, and anything worse is a fault.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import os
@@ -14,14 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from faregate.gateway.commands import Request, ask
-from tests.support.client import Address, request
+from tests.support.client import request
 from tests.support.gateway import ROOT, GatewayProcess, until
-from tests.support.ledger import ANSWER_BYTES, ID, Entry, expected_answer
+from tests.support.ledger import ID
+from tests.support.live_accounts import ANSWER_S, Callers, Cut, Way, closed
+from tests.support.websocket import Crowd
 
 COMMAND_S = 60.0
 
@@ -92,95 +94,67 @@ class LiveGateway(GatewayProcess):
 
 
 @dataclass
-class KeepAlive:
-    """``connections`` callers that together make about ``per_second`` calls. ``latencies``: seconds, with when they began."""
+class KeepAlive(Callers):
+    """Callers by HTTP/1.1, with or without TLS, each with one call at a time on a connection that it keeps."""
 
-    address: Address
-    connections: int
-    per_second: float
-    prefix: str = "live"
-    path: str = "/open/v1/live"
-    killing: bool = False
-    """Workers are killed: a call in flight in one of them may end without an answer."""
-    calls: int = 0
-    ended: int = 0
-    reconnects: int = 0
-    cut: list[str] = field(default_factory=list)
-    latencies: list[tuple[float, float]] = field(default_factory=list)
-    _faults: list[str] = field(default_factory=list)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group:
-            for number in range(self.connections):
-                group.create_task(self._caller(number, stop))
-
-    def faults(self) -> list[str]:
-        return list(self._faults)
-
-    def doubled(self, entries: dict[str, Entry]) -> list[str]:
-        """Calls that arrived at the upstream more than once."""
-        return [name for name, entry in entries.items() if entry.heads > 1 and name.startswith(self.prefix)]
-
-    async def _caller(self, number: int, stop: asyncio.Event) -> None:
-        every = self.connections / self.per_second
-        due = time.monotonic() + every * number / self.connections
-        while not stop.is_set():
-            try:
-                reader, writer = await asyncio.open_connection(*self.address)
-            except OSError as error:
-                self._faults.append(f"refused: {error}")
-                await asyncio.sleep(0.05)
-                continue
-            self.reconnects += 1
-            try:
-                due = await self._calls(reader, writer, due, every, stop)
-            finally:
-                writer.transport.abort()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-
-    async def _calls(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        due: float,
-        every: float,
-        stop: asyncio.Event,
-    ) -> float:
-        """Calls until the connection ends; returns when the next one is due."""
-        while not stop.is_set():
-            now = time.monotonic()
-            if due > now:
-                await asyncio.sleep(due - now)
-            if reader.at_eof() or reader.exception() is not None or stop.is_set():
-                return due
-            due = max(due + every, time.monotonic() - 0.2)
-            self.calls += 1
-            name = f"{self.prefix}-{self.calls}"
-            body = name.encode()
-            began = time.monotonic()
-            try:
-                writer.write(request("POST", self.path, f"{ID}: {name}", f"{ANSWER_BYTES}: 100", body=body))
-                async with asyncio.timeout(20):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    content = await _body(reader, head.lower())
-            except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError) as error:
-                self._ended_badly(name, error)
-                return due
-            self.ended += 1
-            self.latencies.append((began, time.monotonic() - began))
-            expected = expected_answer(name, "-", hashlib.sha256(body).hexdigest(), 100)
-            if not head.startswith(b"HTTP/1.1 200 ") or content != expected:
-                self._faults.append(f"{name}: {head[:40]!r} {content[:200]!r}")
-            if b"connection: close" in head.lower():
-                return due
+    async def _calls(self, way: Way, due: float, every: float, stop: asyncio.Event) -> float:
+        try:
+            while not stop.is_set():
+                now = time.monotonic()
+                if due > now:
+                    await asyncio.sleep(due - now)
+                if way.reader.at_eof() or way.reader.exception() is not None or stop.is_set():
+                    break
+                due = max(due + every, time.monotonic() - 0.2)
+                if not await self._call(way, self._next_name()):
+                    break
+        finally:
+            await closed(way)
         return due
 
-    def _ended_badly(self, name: str, error: BaseException) -> None:
-        if self.killing:
-            self.cut.append(name)
-        else:
-            self._faults.append(f"{name}: no answer: {type(error).__name__}")
+    async def _call(self, way: Way, name: str) -> bool:
+        """Whether the connection is good for another."""
+        body = name.encode()
+        began = time.monotonic()
+        fields = [f"{key}: {value}" for key, value in ((ID, name), *self._wishes())]
+        try:
+            way.writer.write(request("POST", self.path, *fields, body=body))
+            async with asyncio.timeout(ANSWER_S):
+                head = await way.reader.readuntil(b"\r\n\r\n")
+                content = await _body(way.reader, head.lower())
+        except TimeoutError as error:
+            self._faults.append(f"{name}: no answer: {error!r}")
+            return False
+        except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+            self._ended_badly(name, way.port, way.opened, began, error)
+            return False
+        first = head.split(b" ", 2)
+        self._answered(name, way, began, first[1] if first[0] == b"HTTP/1.1" else head[:40], content)
+        return b"connection: close" not in head.lower()
+
+
+class Sockets:
+    """A crowd of WebSockets as a driver; ``ends``: those that broke off without a Close frame."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self.crowd = crowd
+
+    async def run(self, stop: asyncio.Event) -> None:
+        talking = asyncio.ensure_future(self.crowd.run(3600))
+        await stop.wait()
+        self.crowd.stop()
+        await talking
+
+    def faults(self) -> list[str]:
+        return self.crowd.faults
+
+    @property
+    def broken(self) -> list[Cut]:
+        return [
+            Cut("", talk.port, talk.opened, talk.opened, talk.ended)
+            for talk in self.crowd.talks
+            if talk.broken
+        ]
 
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
@@ -192,6 +166,23 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
         content += (await reader.readexactly(size + 2))[:-2]
     await reader.readexactly(2)
     return content
+
+
+def drive(work: Callable[[], None], *drivers: Driver) -> None:
+    """Runs the callers for as long as the work takes, in a thread of its own."""
+
+    async def play() -> None:
+        stop = asyncio.Event()
+        driving = [asyncio.ensure_future(driver.run(stop)) for driver in drivers]
+        try:
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(work)
+            await asyncio.sleep(0.3)
+        finally:
+            stop.set()
+            await asyncio.gather(*driving)
+
+    asyncio.run(play())
 
 
 def quantile(

@@ -11,11 +11,12 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Final, Self
 
 from tests.support.client import Address, RawClient
-from tests.support.wire import Head, Wire, no_delay
+from tests.support.wire import Head, Wire, WireError, no_delay
 
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 KEY: Final = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -270,7 +271,7 @@ class EchoServer:
 class Talk:
     """How one WebSocket of a crowd fared: messages echoed, its Close frame (0: none came), what went wrong.
 
-    ``broken``: it ended without a Close frame where that may be, as when its worker was killed.
+    ``broken``: it ended without a Close frame where that may be, as when its worker was killed. ``port``: the caller's end.
     """
 
     echoed: int = 0
@@ -278,6 +279,9 @@ class Talk:
     reason: str = ""
     fault: str = ""
     broken: bool = False
+    port: int = 0
+    opened: float = 0.0
+    ended: float = 0.0
 
 
 @dataclass
@@ -285,7 +289,7 @@ class Crowd:
     """``size`` callers, each saying a numbered text every ``pause_s`` and insisting on its echo, once and in order.
 
     A WebSocket that ends with 1001 is opened anew, as clients do; any other end, or a lost echo, is a ``fault``. With
-    ``may_break`` an end without a Close frame is none: for proofs that kill workers.
+    ``may_break`` an end without a Close frame is none: for proofs that kill workers. A connection refused is always one.
     """
 
     address: Address
@@ -321,15 +325,19 @@ class Crowd:
         while not self._over(deadline):
             talk = Talk()
             self.talks.append(talk)
+            client = WsClient(self.address, timeout_s=15)
             try:
-                async with WsClient(self.address, timeout_s=15) as client:
+                async with client:
+                    talk.port, talk.opened = client.wire.sock.getsockname()[1], time.monotonic()
                     await client.open(self.path, *self.lines)
                     await self._talk(client, talk, deadline)
-            except OSError as error:
-                talk.broken = self.may_break
-                talk.fault = "" if self.may_break else f"{type(error).__name__}: {error}"
-            except (AssertionError, TimeoutError) as error:
-                talk.fault = f"{type(error).__name__}: {error}"
+            except (OSError, AssertionError, TimeoutError, WireError) as error:
+                cut = isinstance(error, ConnectionError) or (talk.port and client.wire.ended)
+                talk.broken = bool(self.may_break and talk.port and cut)
+                talk.fault = "" if talk.broken else f"{type(error).__name__}: {error}"
+            talk.ended = time.monotonic()
+            if talk.fault:
+                await asyncio.sleep(self.pause_s)
 
     async def _talk(self, client: WsClient, talk: Talk, deadline: float) -> None:
         nonce = os.urandom(4).hex()
