@@ -222,6 +222,27 @@ def test_a_stream_that_a_target_did_not_take_goes_to_another_with_its_body(start
         assert {gateway.log.of(f"moved-{n}")["attempts"] for n in range(4)} == {1, 2}
 
 
+@pytest.mark.parametrize("status", ["103", "200"])
+def test_a_stream_refused_after_an_answer_began_was_taken_and_is_not_sent_again(
+    start: Start, status: str
+) -> None:
+    def play(serving: Serving, asked: Asked, event: object) -> None:
+        if isinstance(event, StreamEnded):
+            serving.head(asked.stream, ("x-a", "b"), status=status)
+            serving.engine.reset_stream(asked.stream, 7)
+
+    with Http2Upstream(play) as first, Http2Upstream(play) as second:
+        gateway = start(first.url, second.url)
+        with Http2Caller(gateway.port) as caller:
+            began = time.monotonic()
+            reply = caller.ask2("/plain/x", "X-Request-Id: begun")
+            assert time.monotonic() - began < 2
+            assert reply.reset is not None if status == "200" else reply.status == 502
+        line = gateway.log.of("begun")
+        assert (line["outcome"], line["attempts"]) == ("unknown", 1)
+        assert len(first.asked) + len(second.asked) == 1
+
+
 def test_grpc_timeout_is_the_call_s_deadline(start: Start) -> None:
     with Http2Upstream(lambda *_: None) as upstream:
         gateway = start(upstream.url)
@@ -258,6 +279,20 @@ def test_a_caller_of_http_1_1_may_use_the_same_upstream(start: Start) -> None:
             for _ in range(2):
                 reply = caller.ask("/plain/x")
                 assert (reply.status, reply.body, reply.headers["x-served"]) == (200, b"hello", "h2")
+
+
+def test_a_caller_of_http_1_1_sees_the_end_of_an_answer_that_is_a_head_alone(start: Start) -> None:
+    def created(serving: Serving, asked: Asked, event: object) -> None:
+        if isinstance(event, StreamEnded):
+            serving.head(asked.stream, ("x-served", "h2"), status="201", end=True)
+
+    with Http2Upstream(created) as upstream:
+        gateway = start(upstream.url)
+        with TlsCaller(gateway.port) as caller:
+            caller.sock.settimeout(3)
+            for _ in range(2):
+                reply = caller.ask("/plain/x")
+                assert (reply.status, reply.body, reply.headers["x-served"]) == (201, b"", "h2")
 
 
 def test_over_tls_the_target_must_settle_on_h2(start: Start, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from faregate.kernel.problems import Refusal
 from faregate.snapshot.call import Call, ReadyRoute
 from faregate.snapshot.data import GatewayLimits
-from tests.gateway.fakes import OK, FakeTransport, World, make_route
+from tests.gateway.fakes import OK, FakeTransport, FakeUpstreamConnection, World, make_route
 
 GET = b"GET /v1/payments/p1 HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /v1/payments HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
@@ -271,3 +271,24 @@ def test_a_caller_lost_while_a_step_waits_cancels_the_wait() -> None:
         world.run()
         assert futures[0].cancelled()
         assert last(world)[0] == "client_gone"
+
+
+class Narrow(FakeTransport):
+    """Its other end takes nothing after the first 100,000 bytes."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if not self.stuck and len(self.written) > 100_000:
+            self.stick()
+
+
+def test_a_body_is_not_read_while_the_upstream_has_not_taken_what_was_held_of_it(world: World) -> None:
+    client = world.client()
+    client.deliver(
+        b"POST /v1/payments HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(200_000)
+    )
+    server = Narrow(world.loop, FakeUpstreamConnection(world.pool, 128))
+    world.pool.asked.pop().connected(server.protocol, world.time())  # type: ignore[arg-type]
+    assert not client.reading
+    server.drain()
+    assert client.reading

@@ -382,7 +382,8 @@ class Exchange(Answering):
             client.deadline = deadline = now + self.upstream.first_byte_timeout
         else:
             self.phase = SENDING
-            client.resume_reading()
+            if not connection.write_paused:  # else once the upstream has taken what was held
+                client.resume_reading()
             body.pardon(now)
             deadline = min(body.started_at + self.plane.body_timeout, body.late_at())
             client.deadline = deadline

@@ -158,7 +158,6 @@ class Pool:
     def close(self) -> None:
         """Closes what is idle; lent connections close when they come back."""
         self.closed = True
-        self.dialler.addresses.close()
         self.let_go()
 
     def let_go(self) -> None:
@@ -171,6 +170,7 @@ class Pool:
     def end(self) -> None:
         """Closes what is idle and gives up what is being opened: the worker ends."""
         self.close()
+        self.dialler.addresses.close()  # not before: who is being connected waits for the name
         for task in list(self._opening):
             task.cancel()
 

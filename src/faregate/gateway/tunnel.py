@@ -166,6 +166,7 @@ class Tunnel:
             self.close("idle")
         else:
             if now - self._judged_at >= JUDGED_EVERY_S:
+                self._judged_at = now  # also where nothing can be known now
                 self.plane.tunnels.judge(self)
                 if self.done or self._closing:
                     return

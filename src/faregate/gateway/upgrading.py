@@ -5,8 +5,8 @@ the handshake and its origin after permission, room before anything is counted, 
 was. All the steps before the counting can be asked again, which a reload does for every open tunnel.
 """
 
+from asyncio import iscoroutine  # not inspect's, which knows none that mypyc has made
 from collections.abc import Callable, Coroutine
-from inspect import iscoroutine
 from typing import TYPE_CHECKING, Final
 
 from faregate.gateway.http1.response import InvalidAnswer
@@ -124,8 +124,12 @@ class Tunnels:
     async def _judged_later(self, tunnel: Tunnel, verdict: "Coroutine[None, None, Refusal | None]") -> None:
         """A step had to wait, for keys: what it then says counts; that nothing can be known does not."""
         refusal = await verdict
-        if refusal is not None and not tunnel.done:
+        if tunnel.done:
+            return
+        if refusal is not None:
             self._refused(tunnel, refusal)
+        else:
+            self.judge(tunnel)  # by the steps behind it as well; what it waited for is there now
 
     @staticmethod
     def _refused(tunnel: Tunnel, refusal: Refusal) -> None:

@@ -108,7 +108,7 @@ class Http2Connection(Controlling):
         self._eof = True
         for stream in list(self.streams.values()):
             exchange = stream.exchange
-            if exchange is not None and exchange.wants_body:
+            if exchange is not None and exchange.wants_body and not stream.remote_ended:
                 exchange.request_cut()
         self.flush()
         if not self.streams:

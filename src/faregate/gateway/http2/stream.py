@@ -151,6 +151,9 @@ class H2Stream(Caller):
             self._give_back(size)
             self._mismatch()
             return True
+        if self.exchange is None:
+            self._give_back(size)  # answered already: nobody will take it
+            return True
         if size:
             self.inbox.append(payload)
         if not self._paused and (end or self._received != expected):
@@ -196,7 +199,7 @@ class H2Stream(Caller):
     def _mismatch(self) -> None:
         """More or less DATA than Content-Length said (H09)."""
         exchange = self.exchange
-        self.inbox.clear()
+        self._drop_inbox()
         if exchange is not None and exchange.wants_body:
             exchange.abandon(Refusal("malformed_request", reason="length_mismatch"))
         else:
@@ -281,7 +284,7 @@ class H2Stream(Caller):
             self.connection.forget_stream(self, now)
             return
         self.ended = True
-        self.inbox.clear()
+        self._drop_inbox()
         self._sent_mark = self.sent
         self.arm(now + STALLED_READER_S, now)
         self.connection.answered(self)
@@ -316,10 +319,14 @@ class H2Stream(Caller):
         self.connection.queued -= self.queued
         self.queued = 0
         self.queue.clear()
+        self.head = None
+        self._drop_inbox()
+
+    def _drop_inbox(self) -> None:
+        """Nobody takes what came of the body: its part of the connection's window is for others again."""
         unread = 0
         for payload in self.inbox:
             unread += len(payload)
         self.inbox.clear()
-        self.head = None
         if unread:
             self.connection.give_back(unread)

@@ -42,6 +42,7 @@ class Http2Upstream(UpstreamLink):
         self.transport.write(frames.CLIENT_START)
 
     def data_received(self, data: bytes) -> None:
+        self.silent_since = 0.0
         buffer = self._buffer
         if buffer:
             buffer += data

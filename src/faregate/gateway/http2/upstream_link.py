@@ -14,15 +14,20 @@ from faregate.gateway.http2.upstream_stream import H2UpstreamStream
 if TYPE_CHECKING:
     import asyncio
 
+    from faregate.gateway.dial import Address
     from faregate.gateway.http2.upstream_pool import Http2Pool
 
 _CREDIT_STEP_BYTES: Final = frames.CONNECTION_WINDOW_BYTES // 2
 _LAST_STREAM: Final = 2**31 - 1001
+SILENT_S: Final = 5.0
+"""When a call is given up and no byte of any has come for so long, the connection may be dead without
+anybody having said so: the next calls get another.
+"""
 
 
 class UpstreamLink:
     """One connection to a target. ``leaving``: it takes no further streams. ``streams_max``: what the server
-    takes at once.
+    takes at once. ``silent_since``: the first call begun since it last said anything, 0 for none.
     """
 
     __slots__ = (
@@ -37,6 +42,7 @@ class UpstreamLink:
         "_reader",
         "_receive_left",
         "_settings_seen",
+        "address",
         "generation",
         "headers_max",
         "idle_since",
@@ -45,6 +51,7 @@ class UpstreamLink:
         "peer_window",
         "pool",
         "secure",
+        "silent_since",
         "streams",
         "streams_max",
         "transport",
@@ -58,7 +65,9 @@ class UpstreamLink:
         self.headers_max = headers_max
         self.secure = secure
         self.generation = generation
+        self.address: Address | None = None
         self.idle_since = 0.0
+        self.silent_since = 0.0
         self.leaving = False
         self.made = False
         self.peer_window = frames.DEFAULT_WINDOW_BYTES
@@ -93,6 +102,8 @@ class UpstreamLink:
         """Gives the stream its number; False when the connection takes none any more."""
         if not self.has_room():
             return False
+        if not self.silent_since:
+            self.silent_since = self.pool.now()
         stream.id = self._next
         stream.window = self.peer_window
         self.streams[stream.id] = stream
@@ -144,6 +155,9 @@ class UpstreamLink:
         if self.streams.get(stream.id) is stream:
             if self.transport is not None:
                 self.transport.write(frames.rst_stream(stream.id, code))
+            if self.silent_since and self.pool.now() - self.silent_since >= SILENT_S:
+                self.leaving = True
+                self.pool.ended(self)
             self.forget(stream)
 
     def forget(self, stream: H2UpstreamStream) -> None:

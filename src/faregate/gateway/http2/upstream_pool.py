@@ -69,7 +69,8 @@ class Http2Pool(Pool):
     def open(self, asker: Asker) -> "asyncio.Task[None]":
         self._asking.append(asker)
         for task in self._opening:
-            return task
+            if not task.done():  # one that has told its askers already may still stand there
+                return task
         return super().open(asker)
 
     def give_back(self, connection: "UpstreamConnection", now: float) -> None:
@@ -93,12 +94,14 @@ class Http2Pool(Pool):
         if connection is not None and (
             (not connection.streams and now - connection.idle_since > self.idle_timeout)
             or connection.generation != self._generation
+            or (connection.address is not None and not self.dialler.addresses.knows(connection.address))
         ):
             self._connection = None
             connection.leave()
 
-    def close(self) -> None:
-        super().close()
+    def let_go(self) -> None:
+        """What comes after the target's return begins with a fresh connect, as on any pool."""
+        super().let_go()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.leave()
@@ -113,7 +116,8 @@ class Http2Pool(Pool):
         )
         reason = ""
         try:
-            await self.dialler.dial(cast("asyncio.Protocol", connection), self.connect_timeout)
+            made = await self.dialler.dial(cast("asyncio.Protocol", connection), self.connect_timeout)
+            connection.address = made[2]
         except DialError as error:
             reason = error.reason
         if not reason and tls is not None and not connection.speaks(ALPN):
@@ -130,8 +134,9 @@ class Http2Pool(Pool):
                 waiting.connect_failed(reason, now)
             return
         connection.idle_since = now
-        self._connection = connection
-        if self.closed:
-            connection.leaving = True
+        if not self.closed:
+            self._connection = connection
         for waiting in asking:
             waiting.connected(connection.new_stream(), now)
+        if self.closed:
+            connection.leave()  # after those who waited for it: they asked before it was closed

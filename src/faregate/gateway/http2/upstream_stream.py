@@ -185,7 +185,12 @@ class H2UpstreamStream(UpstreamConnection):
             exchange.internal_error(failure)
 
     def not_taken(self, reason: str) -> None:
-        """The server has not looked at it: nothing was sent (RFC 9113 section 8.7)."""
+        """The server has not looked at it: nothing was sent (RFC 9113 section 8.7). One that has answered, if
+        only in the interim, has looked.
+        """
+        if self._answer is not None or self._interim:
+            self.lost("reset")
+            return
         exchange, self.exchange = self.exchange, None
         self.connection.forget(self)
         if exchange is not None:
@@ -225,7 +230,11 @@ class H2UpstreamStream(UpstreamConnection):
             if head.content_length > 0 and not bodiless:
                 raise InvalidAnswer("content_length")
             self._complete()
-            exchange.answer_whole(head, b"")
+            if head.content_length < 0 and not bodiless and exchange.minor != b"2":
+                exchange.answer_head(head, sized=False)  # HTTP/1 needs a word for the end of the body
+                exchange.answer_end()
+            else:
+                exchange.answer_whole(head, b"")
             return
         self._answer = head
         self._body_left = 0 if bodiless else head.content_length
