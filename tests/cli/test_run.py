@@ -69,7 +69,9 @@ def test_start_reload_and_stop_are_events(gateway: Run) -> None:
     assert (wrong["line"], wrong["nearest"]) == (5, "pay")
     assert (failed["event"], failed["revision"]) == ("reload_failed", 2)
     gateway.process.send_signal(signal.SIGTERM)
-    assert [gateway.hear()["event"], gateway.hear()["event"]] == ["stopping", "stopped"]
+    assert gateway.hear()["event"] == "stopping"
+    stopped = gateway.hear()
+    assert [stopped[name] for name in ("event", "pid", "status")] == ["stopped", gateway.process.pid, 0]
     assert gateway.process.wait(timeout=20) == 0
     assert gateway.process.stderr is not None
     assert gateway.process.stderr.read() == ""

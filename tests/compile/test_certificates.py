@@ -101,6 +101,9 @@ def test_a_servers_files(tmp_path: Path, authority: Authority, what: str, code: 
     prepare(what, tmp_path, authority)
     diagnostics = check(tmp_path, PLAIN)
     assert brief(diagnostics) == [(code, 5, column)]
+    named = tmp_path / ("a.pem" if column == 32 else "a.key")
+    assert diagnostics[0].message.startswith(f"{named}: ")  # the line itself is shown masked
+    assert diagnostics[0].expected
     key = (tmp_path / "a.key").read_text() if (tmp_path / "a.key").exists() else ""
     assert not any(line in str(diagnostics) for line in key.splitlines()[1:-1])
 
@@ -209,3 +212,7 @@ def test_ends_are_judged_by_the_time_given(tmp_path: Path, authority: Authority)
     assert [one.code for one in later] == ["certificate_expires"]
     _, after = compile_config(loaded(tmp_path, PLAIN), 1, wall=NOW + 210 * DAY)
     assert [one.code for one in after] == ["certificate_expired"]
+    assert ": what is in this file ended 2" in after[0].message  # the day
+    _, early = compile_config(loaded(tmp_path, PLAIN), 1, wall=NOW - 10 * DAY)
+    assert [one.code for one in early] == ["certificate_expired"]
+    assert "is not valid before 2" in early[0].message

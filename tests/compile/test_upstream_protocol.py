@@ -29,3 +29,39 @@ def test_other_checks_and_other_protocols_are_fine(tmp_path: Path, health: str) 
 
 def test_other_words_are_refused(tmp_path: Path) -> None:
     assert "bad_value" in {found.code for found in check(tmp_path, UPSTREAM + "    protocol: http2\n" + API)}
+
+
+ROUTED = """\
+upstreams:
+  pay: {targets: ['http://bank.test'], protocol: h2}
+  ws: {targets: ['http://bank.test']}
+apis:
+  one:
+    upstream: %s
+    authenticate: []
+    versions:
+      v1: {path: /v1}
+      v2: {path: /v2%s}
+    routes:
+      - match: GET /live
+        upgrade: websocket
+"""
+
+
+@pytest.mark.parametrize(
+    ("api", "version", "refused"),
+    [("pay", "", True), ("ws", ", upstream: pay", True), ("ws", "", False)],
+)
+def test_a_websocket_is_not_opened_by_http_2_upstreams(
+    tmp_path: Path, api: str, version: str, refused: bool
+) -> None:
+    found = check(tmp_path, ROUTED % (api, version))
+    found = [one for one in found if one.level.value == "error"]
+    assert brief(found) == ([("bad_value", 13, 9)] if refused else [])
+    assert not refused or "HTTP/1.1" in found[0].message
+
+
+def test_a_version_with_routes_of_its_own_is_looked_into(tmp_path: Path) -> None:
+    version = ", upstream: pay, routes: [{match: GET /own, upgrade: websocket}]"
+    found = check(tmp_path, ROUTED % ("ws", version))
+    assert [one.line for one in found if one.code == "bad_value"] == [10]

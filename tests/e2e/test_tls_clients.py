@@ -171,7 +171,14 @@ def test_every_refusal_of_a_credential_reads_alike(partners: Partners) -> None:
 
 
 def test_a_listener_that_requires_one_takes_nobody_without(partners: Partners) -> None:
+    def count(cause: str) -> float:
+        return partners.gateway.metric("faregate_tls_handshakes_failed_total", cause=cause)
+
+    protocol, certificate = count("protocol"), count("certificate")
     assert refused(partners.required)
+    until(lambda: count("certificate") == certificate + 1, "the count")
+    assert count("protocol") == protocol
+    assert "sent no certificate" in partners.gateway.stderr
     with TlsCaller(partners.required, certificate=partners.files("acme")) as caller:
         assert caller.ask("/mtls/v1/x").status == 200
 

@@ -54,6 +54,17 @@ def test_one_refusal_ends_the_offer_and_is_told(tmp_path: Path, capsys: pytest.C
     crew, _ = crew_of(tmp_path, 2, {"reload": Message("failed", revision=4, reason="why")})
     assert not asyncio.run(crew.offer(Message("reload", revision=4)))
     assert "worker 0: why" in capsys.readouterr().err
+    assert crew.refusal == "why", "which status repeats"
+
+
+def test_one_of_a_generation_speaks_and_stays_when_others_come_and_go(tmp_path: Path) -> None:
+    crew, _ = crew_of(tmp_path, 2, {})
+    del crew.places[:1]  # as after an upgrade: another generation held the lowest index
+    assert crew.speaker() == 1
+    crew.places.append(WorkerPlace(0))  # it is free again
+    assert crew.speaker() == 1
+    asyncio.run(crew.resize(1, 0.0))
+    assert crew.speaker() == 1
 
 
 def test_a_worker_that_starts_while_a_revision_is_offered_is_offered_it_too(tmp_path: Path) -> None:
@@ -101,3 +112,16 @@ def test_descriptors_go_to_every_worker_that_is_there(tmp_path: Path) -> None:
     assert asyncio.run(crew.listen(["a:1"], {"a:1": Socket()}))  # type: ignore[dict-item]
     assert lines[0].descriptors == [(9,)]
     assert lines[1].sent == []
+
+
+def test_calls_that_were_cut_are_summed_for_the_end_and_said_at_once_of_a_worker_too_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crew, _ = crew_of(tmp_path, 2, {})
+    crew.heard(crew.places[0], Message("cut", calls=1))
+    assert "1 call was still running when the grace time ended" in capsys.readouterr().err
+    crew.cut = 0
+    crew.stopping.set()
+    for place in crew.places:
+        crew.heard(place, Message("cut", calls=2))
+    assert (crew.cut, capsys.readouterr().err) == (4, "")

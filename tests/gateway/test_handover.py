@@ -11,8 +11,9 @@ import pytest
 
 from faregate.gateway.children import StartError
 from faregate.gateway.control import Message
-from faregate.gateway.handover import FORM, Handover, Predecessor
+from faregate.gateway.handover import FORM, Handover, Predecessor, _report_path
 from faregate.gateway.line import Line
+from faregate.gateway.revisions import Report, take_report
 from faregate.gateway.running import Options
 
 if TYPE_CHECKING:
@@ -103,3 +104,25 @@ def test_another_form_is_refused_in_words(tmp_path: Path) -> None:
             Predecessor(handover(0, FORM + 1))
 
     asyncio.run(run())
+
+
+def test_the_errors_of_the_file_reach_whoever_asked_however_many(tmp_path: Path) -> None:
+    async def run() -> None:
+        ours, theirs = socket.socketpair()
+        heard: list[Message] = []
+        loop = asyncio.get_running_loop()
+        former = Line(ours, loop, lambda message, _: heard.append(message), lambda: None)
+        settings = msgspec.structs.replace(handover(theirs.detach()), data=str(tmp_path))
+        predecessor = Predecessor(settings)
+        report = Report([{"code": "unknown_key"}] * 2000, "text" * 10_000)
+        predecessor.failed("the file is broken", report)
+        async with asyncio.timeout(5):
+            while not heard:  # noqa: ASYNC110 - what comes by the line
+                await asyncio.sleep(0.001)
+        assert (heard[0].what, heard[0].reason) == ("failed", "the file is broken")
+        assert take_report(_report_path(tmp_path)) == report
+        former.close()
+        predecessor._line.close()
+
+    asyncio.run(run())
+    assert list(tmp_path.iterdir()) == []

@@ -5,13 +5,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from faregate.gateway import reloading
 from faregate.gateway.control import Message
 from faregate.gateway.revisions import Compiled, CompileError, Report
 from faregate.gateway.running import Options, Running
 from faregate.snapshot import encoded
-from faregate.snapshot.data import FORMAT, Gateway, Listener, Outline, Snapshot
+from faregate.snapshot.data import FORMAT, Gateway, GatewayLimits, Listener, Outline, Snapshot
 
 FREE = Listener("127.0.0.1", 0)
 
@@ -127,14 +128,16 @@ def test_an_address_that_is_taken_refuses_the_whole(
     assert not result.ok
     assert f"cannot listen on 127.0.0.1:{port}" in result.message
     assert (told, list(running.listening.sockets)) == ([], ["127.0.0.1:0"])
+    assert running.stale.startswith(f"cannot listen on 127.0.0.1:{port}"), "status repeats the true reason"
 
 
 def test_a_gateway_that_is_ending_changes_nothing_any_more(
     running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    running.over = True
+    running.over = "the gateway is stopping"
     result, told = play(running, monkeypatch, written(gateway(tmp_path)))
     assert (result.ok, result.revision, told) == (False, 7, [])
+    assert result.message == "the gateway is stopping"
 
 
 def test_the_data_folder_cannot_change(
@@ -142,6 +145,7 @@ def test_the_data_folder_cannot_change(
 ) -> None:
     result, told = play(running, monkeypatch, written(gateway(tmp_path / "other")))
     assert "gateway.data cannot change" in result.message
+    assert "gateway.data cannot change" in running.stale
     assert told == []
 
 
@@ -157,3 +161,17 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_former_revision(
     assert running.snapshot is before
     assert (result.ok, told) == (False, [])
     assert result.message.endswith("No space left on device; revision 7 stays")
+
+
+def test_a_bound_of_memory_that_changed_is_said_again(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(**limits: int) -> bool:
+        changed = structs.replace(gateway(tmp_path), limits=GatewayLimits(**limits))
+        assert play(running, monkeypatch, written(changed))[0].ok
+        return "memory: a worker keeps below" in capsys.readouterr().err
+
+    assert said()
+    assert not said()
+    assert said(memory=512 << 20)
+    assert not said(memory=512 << 20)

@@ -1,12 +1,14 @@
 """Snapshots on disk: numbers that grow across starts, one durable file of our own, and nothing read that is not whole."""
 
+import asyncio
+import os
 import stat
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
-from faregate.gateway.revisions import put_to_work, revision_on_disk
+from faregate.gateway.revisions import CompileError, compile_file, put_to_work, revision_on_disk
 from faregate.snapshot import encoded
 from faregate.snapshot.data import FORMAT, Consumer, Gateway, Listener, Outline, Plan, Route, Snapshot
 
@@ -56,3 +58,47 @@ def test_another_format_is_not_read(tmp_path: Path) -> None:
         encoded.decode_outline(other)
     (tmp_path / "snapshot").write_bytes(other)
     assert revision_on_disk(tmp_path / "snapshot") == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "missing"),
+    [
+        (None, "no such file: ", True),
+        (b"\xff", "the configuration cannot be read: ", False),
+        (b"plan: {}\n", "the configuration has errors", False),
+    ],
+)
+def test_a_refusal_says_the_true_reason(
+    tmp_path: Path, content: bytes | None, reason: str, missing: bool
+) -> None:
+    config = tmp_path / "faregate.yaml"
+    if content is not None:
+        config.write_bytes(content)
+    with pytest.raises(CompileError) as told:
+        asyncio.run(compile_file(config, tmp_path / "out"))
+    assert str(told.value) == (reason + str(config) if reason.endswith(" ") else reason)
+    assert told.value.missing is missing
+
+
+def test_a_compilation_does_not_outlive_the_gateway_that_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
+    sleeper.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(sleeper))
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+
+    async def run() -> None:
+        before = children.read_text()  # noqa: ASYNC240 - a test
+        task = asyncio.ensure_future(compile_file(tmp_path / "faregate.yaml", tmp_path / "out"))
+        async with asyncio.timeout(5):
+            while children.read_text() == before:  # noqa: ASYNC110, ASYNC240 - until it has been started
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert children.read_text() == before  # noqa: ASYNC240 - a test
+
+    asyncio.run(run())

@@ -1,11 +1,15 @@
 """The supervisor's parts that need no child process: the data folder's lock, what it says of endings."""
 
+import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from faregate.gateway import children
+from faregate.gateway import children, voice
 from faregate.gateway import supervisor as module
 from faregate.gateway.children import StartError
 from faregate.gateway.running import Options, Running
@@ -35,7 +39,10 @@ def test_two_gateways_never_share_a_data_folder(make, tmp_path: Path) -> None:
     first, second = make(), make()
     take_data_folder(first, tmp_path / "data")
     assert stat.S_IMODE(first.data.stat().st_mode) == 0o700
-    with pytest.raises(StartError, match="another gateway"):
+    held = (
+        f"another gateway is using the data folder {tmp_path / 'data'}$"  # only this process, as far as seen
+    )
+    with pytest.raises(StartError, match=held):
         take_data_folder(second, tmp_path / "data")
     first.lock.close()
     take_data_folder(make(), tmp_path / "data")
@@ -50,7 +57,8 @@ def test_a_data_folder_that_cannot_be_made_is_said_in_one_line(make, tmp_path: P
 def test_a_taken_address_is_said_in_one_line() -> None:
     with children.listen_or_say(Listener("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}"):
+        match = f"cannot listen on 127.0.0.1:{port}: Address already in use, by this gateway"
+        with pytest.raises(StartError, match=match):
             children.listen_or_say(Listener("127.0.0.1", port))
 
 
@@ -74,4 +82,35 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 def test_a_missing_file_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert module.run(tmp_path / "absent.yaml") == 1
-    assert "no such file" in capsys.readouterr().err
+    assert f"no such file: {tmp_path / 'absent.yaml'}" in capsys.readouterr().err
+
+
+def test_the_other_holder_of_a_data_folder_or_an_address_is_named(make, tmp_path: Path) -> None:
+    program = (
+        "import fcntl, socket, sys\n"
+        "lock = open(sys.argv[1], 'ab')\n"
+        "fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "sock = socket.create_server(('127.0.0.1', 0))\n"
+        "print(sock.getsockname()[1], flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        with pytest.raises(StartError, match=f"{tmp_path}: process {other.pid}$"):
+            take_data_folder(make(), tmp_path)
+        with pytest.raises(StartError, match=rf"already in use, by process {other.pid} \(python"):
+            children.listen_or_say(Listener("127.0.0.1", port))
+        other.communicate()
+
+
+def test_only_programs_hear_the_end_and_whose_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice.stopped(0)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(voice.Voice, "events", True)
+    voice.stopped(0)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["event"], told["pid"], told["status"]) == ("stopped", os.getpid(), 0)

@@ -12,11 +12,11 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from faregate.cli.doctor_findings import Finding, megabytes, ok, problem, warning
+from faregate.kernel.processes import listening_processes, program_name
 from faregate.policies.limits import capacity
 from faregate.snapshot.data import Listener, Snapshot
 from faregate.stores.counters_layout import PAGE_BYTES, PARTITION_BYTES, SLOT_BYTES
@@ -24,7 +24,6 @@ from faregate.stores.counters_prepare import PARTITIONS_MIN
 
 LOG_ROOM_BYTES: Final = 1 << 30
 """Free space below which the access log deserves a warning: a million calls write about half a gigabyte."""
-_LISTENING: Final = "0A"
 
 
 def check_ports(snapshot: Snapshot) -> Iterator[Finding]:
@@ -75,45 +74,14 @@ def _held(check: str, place: str, port: int) -> Finding:
         return ok(check, f"{place} is held by a running Faregate (process {min(ours)})")
     if holders:
         pid, command = holders[0]
-        name = os.path.basename(command.partition(b"\0")[0]).decode("utf-8", "replace")  # noqa: PTH119 - bytes
         return problem(
-            check, f"{place} is held by process {pid} ({name})", "stop that process or name another port"
+            check,
+            f"{place} is held by process {pid} ({program_name(command)})",
+            "stop that process or name another port",
         )
     return problem(
         check, f"{place} is held by a process of another user", "stop that process or name another port"
     )
-
-
-def listening_processes(port: int) -> list[tuple[int, bytes]]:
-    """Process id and command line of those that listen on the TCP port, as far as this user may see."""
-    links = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listening_inodes(table, port)}
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        if links and _holds(process, links):
-            with suppress(OSError):  # it may have ended meanwhile
-                found.append((int(process.name), (process / "cmdline").read_bytes()))
-    return sorted(found)
-
-
-def _holds(process: Path, links: set[str]) -> bool:
-    """Whether a process, as far as this user may see, has one of these sockets open."""
-    with suppress(OSError):
-        for entry in os.listdir(process / "fd"):  # noqa: PTH208 - names are enough
-            with suppress(OSError):  # descriptors come and go
-                if os.readlink(process / "fd" / entry) in links:  # noqa: PTH115 - a text
-                    return True
-    return False
-
-
-def _listening_inodes(table: str, port: int) -> Iterator[str]:
-    try:
-        lines = Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]
-    except OSError:
-        return
-    for line in lines:
-        parts = line.split()
-        if parts[3] == _LISTENING and int(parts[1].rpartition(":")[2], 16) == port:
-            yield parts[9]
 
 
 def check_data(snapshot: Snapshot) -> Iterator[Finding]:

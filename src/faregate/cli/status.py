@@ -28,7 +28,9 @@ def command(
 
 
 def _state(worker: dict[str, object]) -> str:
-    return "ready" if worker["ready"] else "not ready"
+    if worker["pid"] is None:
+        return "ended"
+    return f"process {worker['pid']}, {'ready' if worker['ready'] else 'not ready'}"
 
 
 def _lines(status: dict[str, object]) -> list[str]:
@@ -40,13 +42,15 @@ def _lines(status: dict[str, object]) -> list[str]:
         f"configuration  {status['config']}",
         f"data           {status['data']}",
         f"revision       {status['revision']}, {status['routes']} routes",
-        f"listening on   {', '.join(map(str, listen))}",
+        f"listening on   {', '.join(map(str, listen)) or 'nothing any more'}",
         f"manager        {status['manager'] or 'off'}",
     ]
+    if status.get("stopping"):
+        lines.insert(1, "STOPPING       calls in progress end")
     if status.get("stale"):
         lines.insert(4, f"NOT THE FILE   {status['stale']}; the last good revision runs")
     lines += [
-        f"worker {worker['index']:<8}process {worker['pid']}, {_state(worker)}, "
+        f"worker {worker['index']:<8}{_state(worker)}, "
         f"revision {worker['revision']}, for {worker['seconds']:.0f} s"
         for worker in workers
     ]

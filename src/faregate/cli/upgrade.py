@@ -26,8 +26,10 @@ def command(
 
     folder, status = gateways.find(file, data)
     result = gateways.command(folder, Request("upgrade", program=sys.executable), TIMEOUT_S)
+    text = str(result.pop("text", ""))
     if not result.get("ok"):
-        raise CommandError(str(result.get("message")))
+        facts = {name: fact for name, fact in result.items() if name == "diagnostics"}
+        raise CommandError(str(result.get("message")), before="" if json else text, facts=facts)
     if json:
         print(json_text.dumps(result | {"former": {"pid": status["pid"], "version": status["version"]}}))
         return

@@ -25,6 +25,16 @@ T = TypeVar("T")
 
 SOON_DAYS: Final = 30
 _DAY_S: Final = 86_400
+READABLE: Final = (
+    "a file that the gateway's user may read; paths count from the folder of the file they stand in"
+)
+WANTED: Final = {
+    "chain": "the server's certificate, then those that sign it, in PEM form",
+    "key": "the private key of the first certificate in `chain`, in PEM form, without passphrase",
+    "ca": "the certificates of those who may sign, in PEM form",
+    "crl": "a revocation list of each authority, in PEM form",
+}
+"""What to put in the place of a file that does not fit."""
 
 
 Credentials: TypeAlias = dict[tuple[str, int], data.MtlsCredential]
@@ -214,6 +224,13 @@ class _Check:
             return ""
         return resolve(self._tree, path, written)
 
+    def _name(self, path: TreePath) -> str:
+        """The file written at ``path``, in full: the line may be shown masked, and a path is no secret."""
+        owner: Value = self._tree.data
+        for step in path[:-1]:
+            owner = owner[step]  # type: ignore[index]
+        return self._file(path, mapping(owner))
+
     def _made(self, path: TreePath, make: Callable[[], T]) -> T | None:
         from faregate.stores.certificates import CertificateFault  # noqa: PLC0415
 
@@ -221,16 +238,26 @@ class _Check:
             return make()
         except CertificateFault as fault:
             missing = str(fault).startswith("the file cannot be read")
-            self._findings.add("file_missing" if missing else "bad_certificate", path, str(fault))
+            code = "file_missing" if missing else "bad_certificate"
+            wanted = READABLE if missing else WANTED[str(path[-1])]
+            self._findings.add(code, path, f"{self._name(path)}: {fault}", expected=wanted)
             return None
 
     def _end(self, path: TreePath, ends: float, begins: float = 0.0) -> None:
+        from faregate.stores.certificates import shown  # noqa: PLC0415
+
         left_s = ends - self._wall
-        if left_s <= 0 or begins > self._wall:
-            word = "is not valid yet" if left_s > 0 else "has ended"
-            message = f"what is in this file {word}: handshakes that rest on it fail"
+        if left_s <= 0:
+            when = f"ended {shown(ends)}" if ends else "has no end, which counts as ended"
+            message = f"{self._name(path)}: what is in this file {when}: handshakes that rest on it fail"
             self._findings.add("certificate_expired", path, message, expected="a renewed file")
+        elif begins > self._wall:
+            when = f"is not valid before {shown(begins)}"
+            message = f"{self._name(path)}: the certificate {when}: handshakes fail until then"
+            expected = "a certificate that is valid now, and a clock of this machine that is right"
+            self._findings.add("certificate_expired", path, message, expected=expected)
         elif left_s <= SOON_DAYS * _DAY_S and path[-1] != "crl":
             days = ceil(left_s / _DAY_S)
-            message = f"a certificate in this file ends within {days} day{'' if days == 1 else 's'}"
+            within = f"{days} day{'' if days == 1 else 's'}"
+            message = f"{self._name(path)}: a certificate in this file ends within {within}, {shown(ends)}"
             self._findings.add("certificate_expires", path, message, expected="a renewed file before then")

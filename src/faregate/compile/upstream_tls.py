@@ -75,11 +75,14 @@ def _check_authorities(tree: Tree, place: TreePath, settings: dict[str, Value], 
         context.load_verify_locations(cafile=name)
     except (OSError, ValueError):
         findings.add(
-            "bad_certificate", path, "not a file of certificates", expected="certificates in PEM form"
+            "bad_certificate",
+            path,
+            f"{name}: not a file of certificates",
+            expected="certificates in PEM form",
         )
         return
     if not context.cert_store_stats()["x509_ca"]:
-        message = "no certificate in the file is an authority's"
+        message = f"{name}: no certificate in the file is an authority's"
         findings.add("bad_certificate", path, message, expected="the certificate that signs the servers' own")
 
 
@@ -98,10 +101,11 @@ def _check_certificate(tree: Tree, place: TreePath, settings: dict[str, Value], 
     except ssl.SSLError as error:
         # The reason is one of OpenSSL's own words; nothing of the files is repeated.
         apart = "KEY_VALUES_MISMATCH" in (error.reason or "")
-        message = "the key is not this certificate's" if apart else "not a certificate with its key"
+        fault = "the key is not this certificate's" if apart else "not a certificate with its key"
+        message = f"{chain}, {key or 'its key in it'}: {fault}"
         findings.add("bad_certificate", path, message, expected="a certificate chain and its key in PEM form")
     except (OSError, ValueError):
-        message = "the key cannot be read, or has a pass phrase"
+        message = f"{key or chain}: the key cannot be read, or has a pass phrase"
         findings.add("bad_certificate", path, message, expected="a key in PEM form without pass phrase")
 
 
@@ -115,7 +119,7 @@ def _readable(tree: Tree, path: TreePath, written: Value, findings: Findings) ->
             file.read(1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "bad name"
-        findings.add("file_missing", path, f"the file cannot be read: {why}")
+        findings.add("file_missing", path, f"{name}: the file cannot be read: {why}")
         return ""
     return name
 

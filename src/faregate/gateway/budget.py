@@ -92,6 +92,11 @@ def machine_memory() -> int:
     return physical
 
 
+def usable_cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def mebibytes(count: int) -> str:
     """``count`` bytes for people: ``812 MiB``, ``4.2 GiB``."""
     return f"{count / (1 << 30):.1f} GiB" if count >= 10 << 30 or count >= 1 << 31 else f"{count >> 20} MiB"

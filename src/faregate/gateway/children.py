@@ -1,19 +1,28 @@
 """The processes that a supervisor starts, and the sockets they inherit."""
 
 import asyncio
+import errno
+import os
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from faregate.gateway import control
 from faregate.gateway.control import WorkerSettings
+from faregate.kernel.processes import listening_processes, program_name
 from faregate.snapshot import data as snapshots
+
+if TYPE_CHECKING:
+    from faregate.gateway.revisions import Report
 
 
 class StartError(Exception):
-    """The gateway cannot start; the text is for the operator."""
+    """The gateway cannot start; the text is for the operator. ``report``: of a configuration with errors."""
+
+    report: "Report | None" = None
 
 
 def listen_or_say(listener: snapshots.Listener) -> socket.socket:
@@ -22,7 +31,17 @@ def listen_or_say(listener: snapshots.Listener) -> socket.socket:
     except OSError as error:
         raise StartError(
             f"cannot listen on {listener.host}:{listener.port}: {error.strerror or error}"
+            f"{_holder(listener.port) if error.errno == errno.EADDRINUSE else ''}"
         ) from error
+
+
+def _holder(port: int) -> str:
+    """Who has the port, as far as this user may see."""
+    for pid, command in listening_processes(port):
+        if pid == os.getpid():
+            return ", by this gateway"
+        return f", by process {pid} ({program_name(command)})"
+    return ""
 
 
 def is_stopped(pid: int) -> bool:

@@ -4,9 +4,9 @@ pair.
 Down: ``reload`` (take the snapshot at a path), ``listen`` (take calls on exactly these listeners; the
 descriptors of new ones come along), ``share`` (how many processes use the counters), ``drain`` (finish within
 a grace time), ``stop`` (now). Up: ``ready``, ``reloaded``, ``failed``, ``listening``, ``shared``, ``stuck``
-(a lock of the counters does not move). Words that are not known are passed over, since the two ends may be of
-different versions. The end of the line means that the other process is gone: a worker then drains, the
-supervisor waits for the exit status.
+(a lock of the counters does not move), ``cut`` (the grace time ended before ``calls`` calls had). Words that
+are not known are passed over, since the two ends may be of different versions. The end of the line means that
+the other process is gone: a worker then drains, the supervisor waits for the exit status.
 """
 
 import socket
@@ -37,6 +37,7 @@ class Message(msgspec.Struct, omit_defaults=True):
     idle: float = IDLE_S
     reason: str = ""
     workers: int = 0
+    calls: int = 0
     listen: list[str] = []
     fresh: list[str] = []
 
@@ -44,7 +45,8 @@ class Message(msgspec.Struct, omit_defaults=True):
 class WorkerSettings(msgspec.Struct):
     """Everything a worker is started with, as one JSON argument. ``listen``: inherited listening sockets by
     descriptor, in the order of the snapshot's ``gateway.listen``. ``sharers``: how many processes use the
-    counters, those of another generation too; 0 for ``workers``.
+    counters, those of another generation too; 0 for ``workers``. ``speaks``: this worker tells what all of
+    its generation find alike. ``joins``: it starts beside, or after, others that served.
     """
 
     index: int
@@ -55,6 +57,8 @@ class WorkerSettings(msgspec.Struct):
     via: str
     feed: str
     sharers: int = 0
+    speaks: bool = True
+    joins: bool = False
 
 
 def encode(message: Message) -> bytes:

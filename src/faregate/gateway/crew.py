@@ -51,8 +51,10 @@ class Crew:
         self._settings = settings
         self._keep = keep
         self._offered: Message | None = None
+        self.refusal = ""  # why a worker did not take the last revision offered
         self.places: list[WorkerPlace] = []
         self.sharers = 0  # processes of this and another generation that use the counters
+        self.cut = 0  # calls that were running when their grace time ended
         self.stopping = asyncio.Event()
         self.hopeless = asyncio.Event()
 
@@ -70,6 +72,10 @@ class Crew:
             place = WorkerPlace(index)
             self.places.append(place)
             self._keep(self._keep_worker(place))
+
+    def speaker(self) -> int:
+        """The index of the worker that tells what all find alike: the eldest place, which no resize takes."""
+        return self.places[0].index if self.places else 0
 
     async def all_ready(self) -> None:
         for place in self.places:
@@ -114,6 +120,7 @@ class Crew:
     async def offer(self, message: Message) -> bool:
         """Whether every worker took the revision. Only then does it become what a new worker starts with."""
         self._offered = message
+        self.refusal = ""
         try:
             for place in self.places:
                 place.send(message)
@@ -164,8 +171,13 @@ class Crew:
                 place.send(offered)
         elif message.what == "stuck":
             self._end_stopped()
+        elif message.what == "cut":
+            self.cut += message.calls
+            if not self.stopping.is_set():  # else all are said together, at the end
+                voice.calls_cut(message.calls)
         elif message.what == "failed":
             voice.say(f"worker {place.index}: {message.reason}", "worker_failed", worker=place.index)
+            self.refusal = message.reason
             self._offered = None
 
     # processes
@@ -277,8 +289,3 @@ def restart_pause_s(quick_deaths: int, *, served: bool) -> float:
     """
     counted = min(quick_deaths - (_FREE_DEATHS if served else 0), 10)
     return min(RESTART_PAUSE_MAX_S, 0.2 * (2**counted - 1)) if counted > 1 else 0.0
-
-
-def usable_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0))

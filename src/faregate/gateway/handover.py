@@ -24,6 +24,7 @@ from faregate import VERSION
 from faregate.gateway.children import StartError
 from faregate.gateway.control import Message
 from faregate.gateway.line import Line
+from faregate.gateway.revisions import Report, take_report
 from faregate.gateway.running import Options, Running
 from faregate.gateway.voice import Voice
 
@@ -70,14 +71,22 @@ class Inheritance(NamedTuple):
 
 
 class HandoverError(Exception):
-    """The successor did not become ready; the text is for the operator. The running gateway goes on."""
+    """The successor did not become ready; the text is for the operator. The running gateway goes on.
+
+    ``report``: what the successor found in the configuration.
+    """
+
+    def __init__(self, message: str, report: Report | None = None) -> None:
+        super().__init__(message)
+        self.report = report or Report()
 
 
 class Successor:
     """The running gateway's end. ``pid`` and ``version`` are those of the process that took over."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, report: Path) -> None:
         self._process = process
+        self._report = report
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._taken = asyncio.Event()
         self._line: Line | None = None
@@ -109,7 +118,7 @@ class Successor:
             raise HandoverError(f"cannot start {program}: {error.strerror}") from error
         finally:
             theirs.close()
-        successor = cls(process)
+        successor = cls(process, _report_path(running.data))
         successor._line = Line(ours, asyncio.get_running_loop(), successor._hear, successor._gone)
         return successor
 
@@ -126,7 +135,7 @@ class Successor:
             why = "the gateway is stopping"
         if why:
             await self._end()
-            raise HandoverError(f"the new version did not take over: {why}")
+            raise HandoverError(f"the new version did not take over: {why}", take_report(self._report))
 
     async def consent(self) -> None:
         """From now on it is the gateway. Returns when it hears commands, so that nobody finds no gateway."""
@@ -225,7 +234,11 @@ class Predecessor:
         """Says that commands reach us."""
         self._line.send(Message("taken"))
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, report: Report | None = None) -> None:
+        """``report``, which may be longer than the line takes, goes by a file that the other end removes."""
+        if report is not None:
+            with contextlib.suppress(OSError):
+                _report_path(self.inheritance.data).write_bytes(msgspec.json.encode(report))
         self._line.send(Message("failed", reason=reason))
 
     async def alone(self, crew: "Crew") -> None:
@@ -244,6 +257,10 @@ class Predecessor:
     def _ended(self) -> None:
         self._consent.set()
         self.gone.set()
+
+
+def _report_path(data: Path) -> Path:
+    return data / "succeeding.report"
 
 
 def _sockets(descriptors: Mapping[str, int]) -> dict[str, socket.socket]:

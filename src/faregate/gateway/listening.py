@@ -54,3 +54,4 @@ class Listening:
     def close(self) -> None:
         for sock in self.sockets.values():
             sock.close()
+        self.sockets = {}

@@ -115,6 +115,11 @@ class Plane:
         self.calls_least = self.admission.least
         self.set_patience(self._patience)
 
+    def bound_memory(self, memory_bytes: int) -> None:
+        """The memory it may use from now on, 0 without end."""
+        self.overload.watched_bytes = memory_bytes
+        self._look_at_bytes = memory_bytes // 100 or _LOOK_AT_BYTES
+
     def set_patience(self, part: float) -> None:
         """Grants callers ``part`` of the configured times."""
         self._patience = part

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from faregate.gateway import voice
+from faregate.gateway.budget import usable_cores
 from faregate.gateway.children import StartError, listen_or_say
 from faregate.gateway.control import Message
-from faregate.gateway.crew import usable_cores
 from faregate.gateway.listening import key_of
 from faregate.gateway.manager_keeper import ManagerKeeper
 from faregate.gateway.revisions import CompileError, Report, compile_file, put_to_work
@@ -39,11 +39,12 @@ class Reloaded(msgspec.Struct):
 
 async def reload(running: "Running") -> Reloaded:
     """Reads the file again and puts it to work, one change at a time."""
-    async with running.changing:
-        if running.over:
-            revision = 0 if running.snapshot is None else running.snapshot.revision
-            return Reloaded(ok=False, revision=revision, message="this process is ending")
-        return await _reload(running)
+    if not running.over:
+        async with running.changing:
+            if not running.over:
+                return await _reload(running)
+    revision = 0 if running.snapshot is None else running.snapshot.revision
+    return Reloaded(ok=False, revision=revision, message=running.over)
 
 
 async def _reload(running: "Running") -> Reloaded:
@@ -53,6 +54,7 @@ async def _reload(running: "Running") -> Reloaded:
     report = Report()
 
     def stays(why: str) -> Reloaded:
+        running.set_stale(why)
         voice.stays(why, before.revision)
         return Reloaded(
             ok=False,
@@ -67,7 +69,6 @@ async def _reload(running: "Running") -> Reloaded:
     except CompileError as error:
         report = error.report
         running.files = report.files or running.files
-        running.set_stale(str(error))
         return stays(str(error))
     report = compiled.report
     running.files = report.files
@@ -96,7 +97,7 @@ async def _reload(running: "Running") -> Reloaded:
         if manager is not None:
             manager.sock.close()
         running.crew.tell(Message("reload", snapshot=str(running.snapshot_path), revision=before.revision))
-        return stays(f"revision {current.revision} was not taken by every worker")
+        return stays(running.crew.refusal or f"revision {current.revision} was not taken by every worker")
     with contextlib.suppress(OSError):
         offered.replace(running.snapshot_path)
     running.snapshot = current
@@ -149,6 +150,7 @@ async def _follow(
             voice.say(f"{error}; {len(crew.places)} go on", "restart_needed", key="workers")
         if running.manager is not None:
             running.manager.tell(workers=len(crew.places))
+    running.say_bound()
     if gateway.manager != before.manager:
         former = running.manager
         running.manager = None

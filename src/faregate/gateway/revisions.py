@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from faregate.gateway.voice import Voice
+from faregate.gateway.voice import Voice, ending
 from faregate.snapshot import data as snapshots
 from faregate.snapshot import encoded
 
@@ -44,11 +44,14 @@ class Compiled(NamedTuple):
 
 
 class CompileError(Exception):
-    """The file has errors, which the child has shown, or took too long; the text is for the operator."""
+    """The file is gone or has errors, which the child has shown, or took too long; the text is for the
+    operator. ``missing``: there is no such file.
+    """
 
-    def __init__(self, message: str, report: Report | None = None) -> None:
+    def __init__(self, message: str, report: Report | None = None, *, missing: bool = False) -> None:
         super().__init__(message)
         self.report = report or Report()
+        self.missing = missing
 
 
 async def compile_file(config: Path, out: Path) -> Compiled:
@@ -64,20 +67,48 @@ async def compile_file(config: Path, out: Path) -> Compiled:
     )
     try:
         status = await asyncio.wait_for(process.wait(), COMPILE_S)
+    except asyncio.CancelledError:  # the gateway ends, and with it the folder that the child writes to
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
     except TimeoutError:
         process.kill()
         await process.wait()
         raise CompileError(f"compiling the configuration took more than {COMPILE_S:.0f} s") from None
-    report = _take_report(told)
+    report = take_report(told)
     if status != 0:
-        raise CompileError("the configuration has errors", report)
+        raise _refused(config, report, status)
     try:
         return Compiled(out.read_bytes(), report)  # noqa: ASYNC240 - the supervisor handles no calls
     finally:
         out.unlink()  # noqa: ASYNC240 - likewise
 
 
-def _take_report(path: Path) -> Report:
+def is_missing(config: Path) -> bool:
+    """Whether there is no such file; one that cannot be read, or is no file, is another matter."""
+    try:
+        config.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _refused(config: Path, report: Report, status: int) -> CompileError:
+    if is_missing(config):
+        return CompileError(f"no such file: {config}", report, missing=True)
+    if not report.diagnostics:
+        return CompileError(f"compiling the configuration failed ({ending(status)})", report)
+    first = report.diagnostics[0]
+    if first.get("code") == "file_unreadable" and first.get("file") == str(config):
+        return CompileError(f"the configuration cannot be read: {config}", report)
+    return CompileError("the configuration has errors", report)
+
+
+def take_report(path: Path) -> Report:
+    """The report at ``path``, which is removed; an empty one when there is none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report)
     except (OSError, msgspec.MsgspecError):  # the child died early

@@ -9,6 +9,8 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from faregate.gateway import voice
+from faregate.gateway.budget import Budget, budget, machine_memory
 from faregate.gateway.control import GRACE_S, WorkerSettings
 from faregate.gateway.crew import Crew
 from faregate.gateway.listening import Listening
@@ -51,13 +53,14 @@ class Running:
         self.snapshot_path = Path()
         self.numbered = 0
         self.stale = ""
-        self.over = False  # stopping, or another process is the gateway: nothing may change any more
+        self.over = ""  # why nothing may change any more: stopping, or another process is the gateway
         self.files: dict[str, list[int] | None] = {}
         self.listening = Listening()
         self.manager: ManagerKeeper | None = None
         self.lock: IO[bytes] | None = None
         self.via = f"1.1 faregate-{secrets.token_hex(4)}"
         self.crew = Crew(Path(), self._settings, keep)
+        self._said_bound: tuple[Budget, int, int] | None = None
         self.changing = asyncio.Lock()
         """Held by a reload and by an upgrade: one change at a time."""
 
@@ -77,6 +80,18 @@ class Running:
         if self.manager is not None:
             self.manager.tell(stale=bool(why))
 
+    def say_bound(self) -> None:
+        """Says below what memory a worker keeps, unless that was said before."""
+        assert self.snapshot is not None
+        gateway = self.snapshot.gateway
+        size = self.snapshot_path.stat().st_size
+        now = budget(gateway, len(self.crew.places), size, machine_memory())
+        shown = Budget(now.fillable >> 20, now.watched >> 20)  # as exact as it is said
+        said = (shown, gateway.limits.connections, gateway.limits.calls)
+        if said != self._said_bound:
+            self._said_bound = said
+            voice.bounded(now, gateway.limits)
+
     @property
     def feed(self) -> Path:
         return self.runtime / "feed"
@@ -92,4 +107,6 @@ class Running:
             via=self.via,
             feed=str(self.feed),
             sharers=self.crew.sharers,
+            speaks=self.crew.speaker() == index,
+            joins=any(place.was_ready for place in self.crew.places),
         )

@@ -1,11 +1,13 @@
 """The listening sockets of a worker, as its configuration names them: opened, added, taken away.
 
 A socket is the supervisor's; here it only brings connections in. A listener that is taken away lets its
-connections live until they are idle, within the grace time.
+connections live until they are idle, within the grace time. One that is held closed is not accepted at: other
+workers may serve it, and only connections that nobody takes are ended here.
 """
 
 import asyncio
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,24 +22,36 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 4096
 _LOOK_S: Final = 0.05
+_LOOKS_LEFT: Final = 3
+"""At so many looks in a row connections wait at a listener held closed: then no other worker takes them."""
+_ENDED_AT_ONCE: Final = 256
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 ProtocolFor = Callable[[Listener], Callable[[], asyncio.Protocol]]
 
 
 class Serving:
-    """``protocol_for`` gives what makes a listener's connections."""
+    """``protocol_for`` gives what makes a listener's connections; ``is_held``: whether it is held closed."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, plane: "Plane", protocol_for: ProtocolFor) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        plane: "Plane",
+        protocol_for: ProtocolFor,
+        is_held: Callable[[Listener], bool] = lambda _: False,
+    ) -> None:
         self._loop = loop
         self._plane = plane
         self._protocol_for = protocol_for
+        self._is_held = is_held
+        self._held: dict[str, socket.socket] = {}
+        self._looks: dict[str, int] = {}
         self._servers: dict[str, tuple[Listener, asyncio.Server]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def follow(self, wanted: Sequence[Listener], fresh: Mapping[str, socket.socket]) -> None:
         """Serves exactly ``wanted``; ``fresh`` are the sockets of those that are new, ours from now on."""
-        sockets = dict(fresh)
+        sockets = self._taken_over(fresh)
         for listener in wanted:
             key = key_of(listener)
             known = self._servers.get(key)
@@ -52,7 +66,7 @@ class Serving:
                     sock = socket.socket(fileno=os.dup(known[1].sockets[0].fileno()))
                 known[1].close()
             if sock is not None:
-                self._servers[key] = listener, await self._open(listener, sock)
+                await self._begin(key, listener, sock)
         for sock in sockets.values():
             sock.close()
         kept = {key_of(listener) for listener in wanted}
@@ -62,6 +76,22 @@ class Serving:
             server.close()
             self._leave(address)
 
+    def _taken_over(self, fresh: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
+        """``fresh``, and those held closed, to be judged anew."""
+        for key in fresh:
+            if key in self._held:
+                self._held.pop(key).close()
+        sockets, self._held = {**self._held, **fresh}, {}
+        return sockets
+
+    async def _begin(self, key: str, listener: Listener, sock: socket.socket) -> None:
+        if self._is_held(listener):
+            sock.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+            self._held[key] = sock
+            self._servers.pop(key, None)
+        else:
+            self._servers[key] = listener, await self._open(listener, sock)
+
     def close(self) -> None:
         """No new connections."""
         for task in self._leaving:
@@ -69,6 +99,25 @@ class Serving:
         for _, server in self._servers.values():
             server.close()
         self._servers.clear()
+        for sock in self._held.values():
+            sock.close()
+        self._held.clear()
+
+    def look(self) -> None:
+        """Ends connections that wait at listeners held closed, where no other worker takes them. Called a few
+        times a second.
+        """
+        for key, sock in self._held.items():
+            waits = _has_waiting(sock)
+            self._looks[key] = self._looks.get(key, 0) + 1 if waits else 0
+            if self._looks[key] < _LOOKS_LEFT:
+                continue
+            for _ in range(_ENDED_AT_ONCE):
+                try:
+                    accepted, _ = sock.accept()
+                except OSError:
+                    break
+                accepted.close()
 
     async def _open(self, listener: Listener, sock: socket.socket) -> asyncio.Server:
         # The descriptor itself, not a copy: one left open would go on taking connections while we drain.
@@ -92,6 +141,12 @@ class Serving:
             await asyncio.sleep(_LOOK_S)
         for client in [client for client in self._plane.clients if _came_in(client, address)]:
             client.break_off()
+
+
+def _has_waiting(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _came_in(client: object, address: tuple[str, int]) -> bool:

@@ -1,8 +1,8 @@
 """How a gateway comes up: configuration compiled, data folder taken, sockets opened, workers made ready.
 
-With a broken file it starts on the last good snapshot, loudly, unless told to be strict: a machine that
-restarts at night must not stay dark for a typing error. A successor of a running gateway comes up on what
-that one hands over, and is always strict.
+With a broken file, though not with a missing one, it starts on the last good snapshot, loudly, unless told to
+be strict: a machine that restarts at night must not stay dark for a typing error. A successor of a running
+gateway comes up on what that one hands over, and is always strict.
 """
 
 import asyncio
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from faregate.gateway import voice
+from faregate.gateway.budget import usable_cores
 from faregate.gateway.children import StartError, listen_or_say
-from faregate.gateway.crew import START_S, usable_cores
+from faregate.gateway.crew import START_S
 from faregate.gateway.listening import key_of
 from faregate.gateway.manager_keeper import ManagerKeeper
 from faregate.gateway.revisions import (
@@ -25,6 +26,7 @@ from faregate.gateway.revisions import (
     put_to_work,
     revision_on_disk,
 )
+from faregate.kernel.processes import processes_with
 from faregate.policies.limits import capacity
 from faregate.snapshot import data as snapshots
 from faregate.snapshot import encoded
@@ -67,8 +69,10 @@ async def _configuration(running: "Running", inherited: "Inheritance | None") ->
         compiled = await compile_file(running.config, running.runtime / "compiled")
     except CompileError as error:
         running.files = error.report.files
-        if running.options.strict or inherited is not None:
-            raise StartError(f"{error}; nothing was started") from None
+        if running.options.strict or inherited is not None or error.missing:
+            failure = StartError(f"{error}; nothing was started")
+            failure.report = error.report
+            raise failure from None
         return _last_good(running, error)
     running.files = compiled.report.files
     data = Path(encoded.decode_outline(compiled.snapshot).gateway.data)
@@ -110,7 +114,14 @@ def take_data_folder(running: "Running", data: Path, inherited: "Inheritance | N
     try:
         fcntl.flock(running.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise StartError(f"another gateway is using the data folder {data}") from error
+        holder = _holder(data / "lock")
+        raise StartError(f"another gateway is using the data folder {data}{holder}") from error
+
+
+def _holder(lock: Path) -> str:
+    """Who has the lock open, as far as this user may see."""
+    others = [pid for pid, _ in processes_with({str(lock.resolve())}) if pid != os.getpid()]
+    return f": process {others[0]}" if others else ""
 
 
 def _prepare_counters(running: "Running") -> None:

@@ -13,11 +13,10 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from faregate import VERSION
 from faregate.gateway import voice
-from faregate.gateway.budget import budget, machine_memory
 from faregate.gateway.children import StartError
 from faregate.gateway.commands import CommandServer, Request
 from faregate.gateway.control import IDLE_SUCCEEDED_S
@@ -25,12 +24,15 @@ from faregate.gateway.handover import Handover, HandoverError, Predecessor, Succ
 from faregate.gateway.listening import Listening
 from faregate.gateway.notify import notify
 from faregate.gateway.reloading import Reloaded, reload
+from faregate.gateway.revisions import is_missing
 from faregate.gateway.running import Options, Running
 from faregate.gateway.starting import start
 from faregate.gateway.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+_STOPPING: Final = "the gateway is stopping"
 
 
 class Supervisor:
@@ -112,15 +114,7 @@ class Supervisor:
         url = None if running.manager is None else running.manager.url
         workers = len(running.crew.places)
         voice.started(running.listening.names, url, workers, running.snapshot, seconds)
-        voice.bounded(
-            budget(
-                running.snapshot.gateway,
-                workers,
-                running.snapshot_path.stat().st_size,
-                machine_memory(),
-            ),
-            running.snapshot.gateway.limits,
-        )
+        running.say_bound()
 
     # changes
 
@@ -135,6 +129,8 @@ class Supervisor:
         match request.command:
             case "status":
                 return self._status()
+            case "reload" | "upgrade" if self._stopping.is_set() and not self._succeeded:
+                return self._refused(_STOPPING)
             case "reload":
                 return await self._reload()
             case "upgrade":
@@ -143,6 +139,10 @@ class Supervisor:
 
     async def _reload(self) -> Reloaded:
         return await reload(self._running)
+
+    def _refused(self, message: str) -> Reloaded:
+        snapshot = self._running.snapshot
+        return Reloaded(ok=False, revision=0 if snapshot is None else snapshot.revision, message=message)
 
     def _status(self) -> dict[str, object]:
         running = self._running
@@ -183,7 +183,7 @@ class Supervisor:
             return {"ok": False, "message": f"{program or 'nothing'} is no program"}
         async with running.changing:
             if self._stopping.is_set():
-                return {"ok": False, "message": "the gateway is stopping"}
+                return {"ok": False, "message": _STOPPING}
             begun = time.monotonic()
             workers = len(running.crew.places)
             # a single worker counts without locks until it hears that it is not alone
@@ -195,7 +195,12 @@ class Supervisor:
             except HandoverError as error:
                 await running.crew.share(len(running.crew.places))
                 voice.say(f"{error}; this version goes on", "upgrade_failed")
-                return {"ok": False, "message": f"{error}; version {VERSION} goes on"}
+                return {
+                    "ok": False,
+                    "message": f"{error}; version {VERSION} goes on",
+                    "diagnostics": error.report.diagnostics,
+                    "text": error.report.text,
+                }
             await self._leave_to(successor)
         return {
             "ok": True,
@@ -207,7 +212,8 @@ class Supervisor:
 
     async def _leave_to(self, successor: Successor) -> None:
         running = self._running
-        self._succeeded = running.over = True
+        self._succeeded = True
+        running.over = f"process {successor.pid} has taken over: ask again"
         manager, running.manager = running.manager, None
         if manager is not None:
             await manager.end()
@@ -249,12 +255,11 @@ class Supervisor:
     async def _stop_all(self) -> int:
         """Readiness fails first, then nobody is let in any more, then calls have the grace time."""
         running = self._running
-        running.over = True
+        running.over = running.over or _STOPPING
         options = running.options
-        if self._commands is not None:
-            if self._succeeded:  # whoever asked for it is answered
-                await self._commands.settle()
-            await self._commands.close(remove=not self._succeeded)
+        if self._commands is not None and self._succeeded:
+            await self._commands.settle()  # whoever asked for it is answered
+            await self._commands.close(remove=False)
         if not self._succeeded:
             notify("STOPPING=1")
             if running.manager is not None:
@@ -270,8 +275,8 @@ class Supervisor:
             ended = await running.crew.drain(options.grace, IDLE_SUCCEEDED_S)
         else:
             ended = await running.crew.drain(options.grace)
-        if not ended:
-            voice.say("calls were still running when the grace time ended; they were cut", "calls_cut")
+        if not ended or running.crew.cut:
+            voice.calls_cut(running.crew.cut)
         return 1 if self._broken else 0
 
     async def _wait_unless_fast(self, seconds: float) -> None:
@@ -306,17 +311,18 @@ async def succeed(handover: Handover) -> int:
         voice.say(str(error), "failed")
         return 1
     try:
-        return await Supervisor(Path(handover.config), handover.options, predecessor).run()
+        status = await Supervisor(Path(handover.config), handover.options, predecessor).run()
     except StartError as error:
-        predecessor.failed(str(error))
+        predecessor.failed(str(error), error.report)
         return 1
+    voice.stopped(status)
+    return status
 
 
 def run(config: Path, options: Options | None = None, *, events: bool = False) -> int:
     """Runs the gateway; returns the exit status. ``events``: what it says is JSON on standard output."""
     voice.Voice.events = events
-    strict = options is not None and options.strict
-    if not config.is_file() and (strict or not config.parent.joinpath("faregate-data", "snapshot").is_file()):
+    if is_missing(config):
         voice.say(f"no such file: {config}", "failed")
         return 1
     try:
@@ -324,8 +330,7 @@ def run(config: Path, options: Options | None = None, *, events: bool = False) -
     except StartError as error:
         voice.say(str(error), "failed")
         return 1
-    if events:  # people see the prompt return
-        voice.say("stopped", "stopped", status=status)
+    voice.stopped(status)
     return status
 
 

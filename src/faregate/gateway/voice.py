@@ -5,6 +5,7 @@ was asked for, so they go to standard output, one JSON object a line, and nothin
 """
 
 import contextlib
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -111,6 +112,20 @@ def stopping(grace: float, wait: float = 0.0) -> None:
     before = f"not ready any more; in {wait:.0f} s " if wait else ""
     text = f"stopping: {before}no new connections; calls in progress have {grace:.0f} s"
     say(text, "stopping", grace_s=grace, wait_s=wait)
+
+
+def calls_cut(calls: int) -> None:
+    """The grace time ended before they had; ``calls`` is 0 where a worker was killed and cannot tell."""
+    counted = f"{calls} call{'' if calls == 1 else 's'}" if calls else "calls"
+    was = "was" if calls == 1 else "were"
+    text = f"{counted} {was} still running when the grace time ended and {was} cut"
+    say(text, "calls_cut", calls=calls)
+
+
+def stopped(status: int) -> None:
+    """The last word of this process, for programs: people see the prompt return."""
+    if Voice.events:
+        say("stopped", "stopped", pid=os.getpid(), status=status)
 
 
 def ending(status: int) -> str:

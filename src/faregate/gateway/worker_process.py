@@ -24,7 +24,7 @@ import msgspec
 
 from faregate.gateway.assembly import Runtime, assembling, finish, retire
 from faregate.gateway.balance import Balancer
-from faregate.gateway.budget import budget, machine_memory
+from faregate.gateway.budget import budget, machine_memory, usable_cores
 from faregate.gateway.control import GRACE_S, IDLE_S, Message, WorkerSettings
 from faregate.gateway.gauges import gauges
 from faregate.gateway.health_sharing import join
@@ -70,15 +70,11 @@ class WorkerProcess:
             LogWriter(data / "access.jsonl"), digest_key=(data / "digest.key").read_bytes()
         )
         runtime = finish(assembling(sections, self._counters, self._keysets, loop))
-        bounds = budget(
-            snapshot.gateway,
-            settings.workers,
-            Path(settings.snapshot).stat().st_size,
-            machine_memory(),
-        )
-        self._plane = Plane(loop, runtime, self._recorder, settings.via.encode(), memory_bytes=bounds.bound)
-        self._fronts = Fronts(self._plane, says=settings.index == 0)
-        self._fronts.adopt(snapshot.gateway.listen, self._fronts.prepare(snapshot.gateway.listen))
+        bound = memory_bound(snapshot.gateway, settings.workers, settings.snapshot)
+        self._plane = Plane(loop, runtime, self._recorder, settings.via.encode(), memory_bytes=bound)
+        self._fronts = Fronts(self._plane, says=settings.speaks)
+        self._fronts.on_open = lambda: self._changes.put_nowait((Message("open"), []))
+        self._fronts.open(snapshot.gateway.listen, says=settings.speaks or settings.joins)
         self._feed = MetricsFeed(
             settings.feed,
             settings.index,
@@ -91,7 +87,7 @@ class WorkerProcess:
             state=self._state,
         )
         self._listeners = snapshot.gateway.listen
-        self._serving = Serving(loop, self._plane, self._protocol_for)
+        self._serving = Serving(loop, self._plane, self._protocol_for, self._fronts.is_held)
         self._health = join(data / "health.bin", self._recorder.count, time.monotonic())
         self._stuck_at = 0.0
         self._ready = False
@@ -160,6 +156,8 @@ class WorkerProcess:
                         self._listeners, dict(zip(message.fresh, sockets, strict=True))
                     )
                     self._say(Message("listening"))
+                elif message.what == "open":  # our own: a listener that was held closed is not any more
+                    await self._serving.follow(self._listeners, {})
             except Exception as error:  # noqa: BLE001 - after the swap; the next change must be heard
                 _log.exception("revision %d is only partly at work", message.revision)
                 self._say(Message("failed", revision=message.revision, reason=type(error).__name__))
@@ -173,7 +171,9 @@ class WorkerProcess:
             if sections.head.revision == self._plane.runtime.revision:
                 self._say(Message("reloaded", revision=sections.head.revision))
                 return
-            listen = sections.head.gateway.listen
+            gateway = sections.head.gateway
+            listen = gateway.listen
+            bound = memory_bound(gateway, gateway.workers or usable_cores(), message.snapshot)
             fronts = await self._loop.run_in_executor(None, self._fronts.prepare, listen)
             with quiet_gc():
                 runtime = await in_slices(
@@ -192,6 +192,7 @@ class WorkerProcess:
             return
         before = self._plane.runtime
         self._plane.adopt(runtime)
+        self._plane.bound_memory(bound)
         self._fronts.adopt(listen, fronts)
         for client in self._plane.clients:
             client.forget()
@@ -213,6 +214,7 @@ class WorkerProcess:
     def _on_tick(self, now: float) -> None:
         """What workers of a machine watch together."""
         self._health.look(now)
+        self._serving.look()
         if now - self._stuck_at >= STUCK_S and self._counters.locks.stuck(int(now * 1e9), int(STUCK_S * 1e9)):
             self._stuck_at = now
             self._say(Message("stuck"))
@@ -241,6 +243,8 @@ class WorkerProcess:
         plane.drain()
         while plane.is_busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(DRAIN_LOOK_S)
+        if plane.is_busy():
+            self._say(Message("cut", calls=max(1, plane.in_flight + len(plane.tunnels.open))))
         self._finished.set()
 
     async def _close(self) -> None:
@@ -271,6 +275,11 @@ class WorkerProcess:
 
 def _balancers(runtime: Runtime) -> dict[str, Balancer]:
     return {name: upstream.balancer for name, upstream in runtime.upstreams.items()}
+
+
+def memory_bound(gateway: snapshots.Gateway, workers: int, snapshot: str) -> int:
+    """Bytes that each of ``workers`` may use, running the snapshot at a path. Raises OSError."""
+    return budget(gateway, workers, Path(snapshot).stat().st_size, machine_memory()).bound
 
 
 def open_snapshot(path: str) -> Sections:

@@ -104,6 +104,8 @@ _ROWS: Final = (
            across=Across.MEAN),
     Family("faregate_certificate_expires_timestamp_seconds", _G, ("file",),
            "When a certificate, an authority or a revocation list ends (Unix time).", across=Across.MEAN),
+    Family("faregate_certificate_files_refused", _G, ("listener",),
+           "1 while the certificate files on disk are not what is served.", across=Across.EACH),
     Family("faregate_tls_handshakes_failed_total", _C, ("cause",), "Callers' handshakes that failed.",
            across=Across.EACH),
     Family("faregate_config_revision", _G, (), "Revision that the worker runs.", across=Across.EACH),

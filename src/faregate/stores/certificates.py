@@ -5,6 +5,7 @@ does not fail in the other. Nothing of a key is ever repeated. Whether a caller'
 to say at the handshake; ``gateway/tls/peers`` adds what we refuse besides.
 """
 
+import datetime as dt
 import re
 import ssl
 from collections.abc import Sequence
@@ -68,6 +69,11 @@ class Revocations(NamedTuple):
     issuers: frozenset[bytes]
     serials: frozenset[tuple[bytes, int]]
     ends: float
+
+
+def shown(at: float) -> str:
+    """A moment as certificates have it. ``at``: seconds since the epoch."""
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def stamp(files: Sequence[str]) -> Stamp:

@@ -1,11 +1,12 @@
 """A listener's contexts: strict alike, chosen by name alone, and never without what they were told to ask for."""
 
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 
-from faregate.gateway.tls.profile import build, folded, is_address
+from faregate.gateway.tls.profile import Profile, build, folded, is_address, not_yet_better
 from faregate.snapshot.data import ListenerTls, ServerCertificate
 from faregate.stores.certificates import CertificateFault
 from tests.support.certificates import Authority
@@ -75,6 +76,44 @@ def test_reg_missing_option_refuses_a_file_that_is_gone_or_empty_builds_nothing(
         spoil(folder / name)
         with pytest.raises(CertificateFault, match=name):
             build(wanted, ("http/1.1",), lambda *_: None)
+
+
+def profile_of(folder: Path, days: tuple[float, float]) -> Profile:
+    Authority().issue("CN=a", dns=NAMES["a"], days=days).write(folder, "a")
+    return build(settings(folder), ("http/1.1",), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("former", "made", "until_days"),
+    [
+        ((-9, 20), (-9, 200), None),
+        ((-9, 20), (-9, -1), 20),
+        ((-9, 20), (5, 200), 5),
+        ((-9, 3), (5, 200), 3),
+        ((-9, -2), (-9, -1), None),  # the former has ended as well
+        ((2, 20), (5, 200), None),
+        ((-9, 20), (-20, 10), None),
+    ],
+)
+def test_files_out_of_time_wait_while_the_former_are_in_time(
+    folder: Path, former: tuple[float, float], made: tuple[float, float], until_days: float | None
+) -> None:
+    now = time.time()
+    worse = not_yet_better(profile_of(folder, former), profile_of(folder, made), now)
+    if until_days is None:
+        assert worse is None
+    else:
+        assert worse is not None
+        assert worse.until == pytest.approx(now + until_days * 86_400, abs=60)
+        assert f"{folder}/a.pem" in worse.why
+
+
+def test_a_file_replaced_while_it_is_read_is_a_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "faregate.gateway.tls.profile.try_out", lambda *_: (folder / "a.key").write_bytes(b"")
+    )
+    with pytest.raises(CertificateFault, match="changed while they were read"):
+        build(settings(folder), ("http/1.1",), lambda *_: None)
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "::1", "[2001:db8::1]"])

@@ -12,6 +12,7 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING, Final, Protocol
 
+from faregate.gateway.tls.words import NO_CERTIFICATE, verification_failed
 from faregate.gateway.wheel import NEVER
 
 if TYPE_CHECKING:
@@ -198,11 +199,14 @@ class TlsConnection:
             return
         except ssl.SSLCertVerificationError as refused:
             self._send_out()
-            self._fail("certificate", refused.verify_message)
+            self._fail("certificate", verification_failed(refused.verify_message))
             return
         except ssl.SSLError as broken:
             self._send_out()
-            self._fail("protocol", broken.reason or "")
+            if broken.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+                self._fail("certificate", NO_CERTIFICATE)
+            else:
+                self._fail("protocol", broken.reason or "")
             return
         self.name = host.asked or self.name
         self.deadline = NEVER

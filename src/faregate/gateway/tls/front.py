@@ -1,26 +1,29 @@
 """What stands at each listening address: the plain protocol, or TLS with the certificates of the moment.
 
 Files that change are read again within seconds, in a thread; what does not fit leaves the former ones in use,
-and that is said. Connections stay. Only those that rest on an authority that is trusted no more, or on a
-certificate that has been revoked since, lose their caller at once and end with the call they are in.
+and that is said. A listener whose files do not fit at the worker's start is held closed until they do: nobody
+who connects is heard, nor served without TLS. Connections stay. Only those that rest on an
+authority that is trusted no more, or on a certificate that has been revoked since, lose their caller at once
+and end with the call they are in.
 """
 
 import asyncio
 import logging
+import math
 import ssl
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from faregate.gateway.outbound import is_trusted, plain_address
 from faregate.gateway.tls import speakers
 from faregate.gateway.tls.connection import Speaker, TlsConnection
 from faregate.gateway.tls.peers import Peers
-from faregate.gateway.tls.profile import Profile, build, folded, is_address
+from faregate.gateway.tls.profile import Profile, build, folded, is_address, not_yet_better
 from faregate.records.frames import Reading
 from faregate.snapshot.call import PeerCertificate
 from faregate.snapshot.data import Listener, ListenerTls
-from faregate.stores.certificates import CertificateFault, stamp
+from faregate.stores.certificates import CertificateFault, Stamp, stamp
 
 if TYPE_CHECKING:
     from faregate.gateway.plane import Plane
@@ -35,6 +38,7 @@ END_S: Final = 60.0
 """What a call may take on a connection whose certificate is trusted no more."""
 LINES_MAX: Final = 10
 """Failed handshakes told of by line between two looks; the metric has all."""
+WHAT_TO_DO: Final = "put files in place that fit each other; they are read again by themselves"
 CAUSES: Final = ("certificate", "closed", "protocol", "timeout")
 
 
@@ -50,6 +54,12 @@ class Front:
         self.profile: Profile | None = None
         self.failures: Counter[str] = Counter()
         self.built_at = plane.monotonic()
+        self.seen: Stamp = ()
+        """The files as they were when last read."""
+        self.refused = False
+        """The files do not fit, and what is served are former ones; or nothing."""
+        self.again_at = math.inf
+        """When files that were refused for their times are judged anew (Unix time)."""
         self._lines = 0
         self._peers = Peers()
         self._waiting: dict[TlsConnection, str] = {}  # in their handshake, by address
@@ -59,9 +69,9 @@ class Front:
     def __call__(self) -> "Speaker | TlsConnection":
         if not self._adopted:
             raise RuntimeError("a listener without settings")  # which must never mean: without TLS
-        if self.profile is None:
+        if self.settings is None:
             return speakers.speaker_for("", self.plane)
-        return TlsConnection(self)
+        return TlsConnection(self)  # aborted at once while the listener is held closed
 
     def name_asked(self, secured: ssl.SSLObject, name: str | None) -> None:
         """OpenSSL has read the ClientHello of the handshake in progress."""
@@ -80,6 +90,10 @@ class Front:
         self.settings, self.profile = settings, profile
         if not changed:
             return
+        self.refused = settings is not None and profile is None
+        self.again_at = math.inf
+        if profile is not None:
+            self.seen = profile.read
         self.built_at = now
         self._peers = Peers()
         for connection, peer in list(self._proven.items()):
@@ -104,6 +118,11 @@ class Front:
         """Ends the handshakes in progress."""
         for connection in list(self._waiting):
             connection.abort()
+
+    @property
+    def is_held(self) -> bool:
+        """Closed, because its files have never fitted since the worker's start."""
+        return self.settings is not None and self.profile is None
 
     @property
     def handshakes(self) -> int:
@@ -151,7 +170,7 @@ class Front:
                 self.failed(connection, "certificate", str(fault))
                 return None
             if peer is not None and not _still_trusted(profile, peer):
-                self.failed(connection, "certificate", "its authority was taken away during the handshake")
+                self.failed(connection, "certificate", _TAKEN_AWAY)
                 return None
         cipher = secured.cipher()
         speaker = speakers.speaker_for(secured.selected_alpn_protocol() or "", self.plane)
@@ -170,12 +189,15 @@ class Front:
             self._lines += 1
             peer = connection.get_extra_info("peername")
             address = peer[0] if isinstance(peer, tuple) else "nobody"
-            _log.warning("%s: a certificate of %s was refused: %s", self.place, address, detail)
+            _log.warning("%s: the handshake of %s was refused: %s", self.place, address, detail)
 
     def gone(self, connection: TlsConnection) -> None:
         self._shaken(connection)
         self._proven.pop(connection, None)
         self._ending.pop(connection, None)
+
+
+_TAKEN_AWAY: Final = "its certificate's authority was taken away, or it was revoked, during the handshake"
 
 
 def _still_trusted(profile: Profile | None, peer: PeerCertificate) -> bool:
@@ -191,11 +213,16 @@ class Fronts:
     def __init__(self, plane: "Plane", *, says: bool) -> None:
         self._plane = plane
         self._says = says
+        self.on_open: Callable[[], None] = lambda: None
+        """Called when a listener that was held closed may serve."""
         self._fronts: dict[str, Front] = {}
         self._task: asyncio.Task[None] | None = None
 
     def __getitem__(self, listener: Listener) -> Front:
         return self._front(listener)
+
+    def is_held(self, listener: Listener) -> bool:
+        return self._front(listener).is_held
 
     def _front(self, listener: Listener) -> Front:
         place = f"{listener.host}:{listener.port}"
@@ -206,6 +233,7 @@ class Fronts:
 
     def prepare(self, listeners: Iterable[Listener]) -> dict[str, Profile | None]:
         """What the listeners need, built beside what is running. Raises ``CertificateFault``."""
+        wall = self._plane.wall_offset + self._plane.monotonic()
         made: dict[str, Profile | None] = {}
         for listener in listeners:
             front = self._front(listener)
@@ -218,21 +246,53 @@ class Fronts:
             ):
                 made[front.place] = front.profile
             else:
-                made[front.place] = build(listener.tls, speakers.OFFERED, front.name_asked)
+                profile = build(listener.tls, speakers.OFFERED, front.name_asked)
+                same = front.profile if front.settings == listener.tls else None
+                # The next look says that the former one stays.
+                made[front.place] = (
+                    profile if same is None or not not_yet_better(same, profile, wall) else same
+                )
         return made
+
+    def open(self, listeners: Iterable[Listener], *, says: bool) -> None:
+        """A worker's start: a listener whose files do not fit is held closed, the others open. ``says``: this
+        worker tells of it.
+        """
+        made: dict[str, Profile | None] = {}
+        kept = []
+        for listener in listeners:
+            front = self._front(listener)
+            kept.append(listener)
+            if listener.tls is not None:
+                front.seen = stamp(listener.tls.files)
+            try:
+                made.update(self.prepare([listener]))
+            except CertificateFault as fault:
+                made[front.place] = None
+                front.refused = True
+                if says:
+                    _log.error(
+                        "%s: held closed, nobody is served there: %s; %s", front.place, fault, WHAT_TO_DO
+                    )
+        self.adopt(kept, made)
 
     def adopt(self, listeners: Iterable[Listener], made: dict[str, Profile | None]) -> None:
         """Puts to use what ``prepare`` made; listeners that are gone are forgotten."""
         now = self._plane.monotonic()
         kept = {}
+        opened = False
         for listener in listeners:
             front = self._front(listener)
+            was_held = front.is_held
             front.adopt(listener.tls, made[front.place], now)
+            opened = opened or (was_held and not front.is_held)
             kept[front.place] = front
         for place, front in self._fronts.items():
             if place not in kept:
                 front.close()
         self._fronts = kept
+        if opened:
+            self.on_open()
 
     def start(self) -> None:
         self._task = self._plane.loop.create_task(self._run())
@@ -247,26 +307,39 @@ class Fronts:
     async def _renew(self, front: Front) -> None:
         """Reads files that have changed. One try for each change: a half-written file changes again."""
         settings, profile = front.settings, front.profile
-        if settings is None or profile is None:
+        if settings is None:
             return
-        loop = self._plane.loop
+        loop, plane = self._plane.loop, self._plane
         found = await loop.run_in_executor(None, stamp, settings.files)
-        old = self._plane.monotonic() - front.built_at >= TICKET_KEYS_S
-        if found == profile.read and not old:
+        now = plane.monotonic()
+        wall = plane.wall_offset + now
+        old = profile is not None and now - front.built_at >= TICKET_KEYS_S
+        if found == front.seen and not old and wall < front.again_at:
             return
+        fault, again_at = "", math.inf
+        made: Profile | None = None
         try:
             made = await loop.run_in_executor(None, build, settings, speakers.OFFERED, front.name_asked)
-        except CertificateFault as fault:
-            if front.profile is profile:
-                front.profile = profile._replace(read=found)
-                front.built_at = self._plane.monotonic()
-            if self._says:
-                _log.warning("%s: the former certificates stay in use; %s", front.place, fault)
-            return
-        if front.settings is settings:  # else a reload came between
-            front.adopt(settings, made, self._plane.monotonic())
-            if self._says and found != profile.read:
+        except CertificateFault as error:
+            fault = str(error)
+        if made is not None and profile is not None and (worse := not_yet_better(profile, made, wall)):
+            made, fault, again_at = None, worse.why, worse.until
+        if front.settings is not settings or front.profile is not profile:
+            return  # a reload came between
+        if made is not None:
+            front.adopt(settings, made, plane.monotonic())
+            if profile is None:
+                self.on_open()
+                _log.info("%s: open; its certificate files fit now", front.place)
+            elif self._says and found != profile.read:
                 _log.info("%s: certificate files were read again", front.place)
+            return
+        told = front.refused and found == front.seen
+        front.seen, front.refused, front.again_at = found, True, again_at
+        front.built_at = plane.monotonic()
+        if self._says and not told:
+            state = "still held closed" if profile is None else "the former certificates stay in use"
+            _log.error("%s: %s; %s; %s", front.place, state, fault, WHAT_TO_DO)
 
     @property
     def handshakes(self) -> int:
@@ -274,16 +347,21 @@ class Fronts:
         return sum(front.handshakes for front in self._fronts.values())
 
     def readings(self) -> list[Reading]:
-        """When each file's certificate or list ends, and how many handshakes failed."""
+        """Whose files do not fit, when each file's certificate or list ends, how many handshakes failed."""
         ends: dict[str, float] = {}
         failures: Counter[str] = Counter()
-        for front in self._fronts.values():
+        secure = [front for front in self._fronts.values() if front.settings is not None]
+        if not secure:
+            return []  # no listener speaks TLS
+        for front in secure:
             if front.profile is not None:
                 ends.update(front.profile.ends)
             failures.update(front.failures)
-        if not ends:
-            return []  # no listener speaks TLS
         return [
+            *(
+                Reading("faregate_certificate_files_refused", (front.place,), int(front.refused))
+                for front in secure
+            ),
             *(
                 Reading("faregate_certificate_expires_timestamp_seconds", (name,), at)
                 for name, at in ends.items()

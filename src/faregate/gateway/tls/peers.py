@@ -14,6 +14,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from faregate.gateway.tls.words import refused
 from faregate.snapshot.call import PeerCertificate
 from faregate.stores.certificates import CertificateFault, has_control_characters, subject_of
 
@@ -70,9 +71,9 @@ def read_peer(secured: ssl.SSLObject) -> PeerCertificate | None:
         fault = _fault(certificate)
         subject = subject_of(certificate.subject)
     except _UNREADABLE:
-        raise CertificateFault("not readable") from None
+        raise CertificateFault("its certificate is not readable") from None
     if fault:
-        raise CertificateFault(fault)
+        raise refused(certificate, fault)
     digest = sha256(der).digest()
     return PeerCertificate(
         sha256=digest,

@@ -6,6 +6,7 @@ proves its caller anew. Building reads files and takes milliseconds; it belongs 
 """
 
 import ipaddress
+import math
 import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,6 +24,7 @@ from faregate.stores.certificates import (
     read_chain,
     read_file,
     read_revocations,
+    shown,
     stamp,
     try_out,
 )
@@ -43,14 +45,16 @@ class Profile(NamedTuple):
     """A listener's certificates ready for use.
 
     ``exact`` and ``wild``: contexts by name, and by what follows the ``*``. ``ends``: seconds since the epoch
-    by file. ``authorities``: SHA-256 of each certificate that may sign callers'; empty when none is asked
-    for. ``read``: what the files looked like before they were read.
+    by file; ``begins``: the same of the servers' certificates alone. ``authorities``: SHA-256 of each
+    certificate that may sign callers'; empty when none is asked for. ``read``: what the files looked like
+    before they were read.
     """
 
     first: ssl.SSLContext
     exact: dict[str, ssl.SSLContext]
     wild: dict[str, ssl.SSLContext]
     ends: dict[str, float]
+    begins: dict[str, float]
     authorities: frozenset[bytes]
     revocations: Revocations | None
     asks: bool
@@ -80,12 +84,44 @@ def is_address(name: str) -> bool:
     return True
 
 
+class Worse(NamedTuple):
+    """Why files that fit are not taken up yet, and until when at the latest (Unix time)."""
+
+    why: str
+    until: float
+
+
+def not_yet_better(former: Profile, made: Profile, wall: float) -> Worse | None:
+    """What speaks for staying with ``former``: one of its certificates is in time, and the new one in the
+    same file is not. ``wall``: seconds since the epoch.
+    """
+    for chain, begins in made.begins.items():
+        if not former.begins.get(chain, math.inf) <= wall < former.ends[chain]:
+            continue
+        if wall >= made.ends[chain]:
+            return Worse(f"{chain}: the certificate has ended, {shown(made.ends[chain])}", former.ends[chain])
+        if wall < begins:
+            why = f"{chain}: the certificate is not valid before {shown(begins)}"
+            return Worse(why, min(begins, former.ends[chain]))
+    return None
+
+
 def build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) -> Profile:
     """Reads every file and makes the contexts. Raises ``CertificateFault``, which names the file."""
+    try:
+        return _build(settings, protocols, asked)
+    except OSError as error:  # ssl.SSLError is one: a file was replaced between two looks at it
+        files = ", ".join(settings.files)
+        why = error.strerror or "unknown"
+        raise CertificateFault(f"{files}: changed while they were read, or unusable: {why}") from None
+
+
+def _build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) -> Profile:
     read = stamp(settings.files)
     exact: dict[str, ssl.SSLContext] = {}
     wild: dict[str, ssl.SSLContext] = {}
     ends: dict[str, float] = {}
+    begins: dict[str, float] = {}
     contexts = []
     authorities: frozenset[bytes] = frozenset()
     revocations = None
@@ -102,7 +138,7 @@ def build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) -> 
         context = _context(settings, protocols)
         context.load_cert_chain(one.chain, one.key)
         contexts.append(context)
-        ends[one.chain] = served.ends
+        ends[one.chain], begins[one.chain] = served.ends, served.begins
         for name in served.names:
             if name.startswith("*."):
                 wild.setdefault(name[2:], context)
@@ -114,7 +150,8 @@ def build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) -> 
         asked(secured, name)
 
     first.sni_callback = choose
-    return Profile(first, exact, wild, ends, authorities, revocations, settings.client_mode != "none", read)
+    asks = settings.client_mode != "none"
+    return Profile(first, exact, wild, ends, begins, authorities, revocations, asks, read)
 
 
 def _served(chain: str) -> Served:
