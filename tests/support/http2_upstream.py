@@ -11,6 +11,7 @@ from typing import Self
 from jh2.config import H2Configuration
 from jh2.connection import H2Connection
 from jh2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, WindowUpdated
+from jh2.exceptions import ProtocolError
 
 
 @dataclass
@@ -127,8 +128,13 @@ class Http2Upstream:
                 sock.sendall(self._first)
             sock.sendall(engine.data_to_send())
             while data := sock.recv(65_536):
-                for event in engine.receive_data(data):
-                    self._take(serving, event)
+                try:
+                    for event in engine.receive_data(data):
+                        self._take(serving, event)
+                except ProtocolError:
+                    if self._first:
+                        break  # what it really sent is not known to the engine, whose state need not fit
+                    raise
                 sock.sendall(engine.data_to_send())
         sock.close()
 
