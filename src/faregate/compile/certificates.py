@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from faregate.compile.key_material import resolve
-from faregate.compile.walk import ANY, mapping, matches, sequence
+from faregate.compile.walk import ANY, mapping, matches, sequence, value_at
 from faregate.model.diagnostics import Findings, TreePath, Value
 from faregate.model.gateway import ListenerTls
 from faregate.model.interpolate import Unfilled
@@ -226,10 +226,7 @@ class _Check:
 
     def _name(self, path: TreePath) -> str:
         """The file written at ``path``, in full: the line may be shown masked, and a path is no secret."""
-        owner: Value = self._tree.data
-        for step in path[:-1]:
-            owner = owner[step]  # type: ignore[index]
-        return self._file(path, mapping(owner))
+        return self._file(path, mapping(value_at(self._tree.data, path[:-1])))
 
     def _made(self, path: TreePath, make: Callable[[], T]) -> T | None:
         from faregate.stores.certificates import CertificateFault  # noqa: PLC0415

@@ -10,6 +10,7 @@ from hashlib import sha256
 from math import ceil
 from typing import Final
 
+from faregate.compile.walk import value_at
 from faregate.model.apis import Api, HeaderVersions, Route
 from faregate.model.config import Config
 from faregate.model.diagnostics import Findings, TreePath, Value
@@ -121,10 +122,4 @@ def _route_lists(name: str, api: Api) -> list[tuple[TreePath, list[Route]]]:
 
 def _exact(data: dict[str, Value], path: TreePath, number: int) -> TreePath:
     """The place of one of several permissions; a single one may be written without a list."""
-    value: Value = data
-    for step in path:
-        if isinstance(value, dict):
-            value = value.get(str(step))
-        elif isinstance(value, list) and isinstance(step, int):
-            value = value[step]
-    return (*path, number) if isinstance(value, list) else path
+    return (*path, number) if isinstance(value_at(data, path), list) else path

@@ -32,6 +32,18 @@ def matches(value: Value, pattern: Pattern, path: TreePath = ()) -> Iterator[tup
             yield from matches(member, rest, (*path, index))
 
 
+def value_at(value: Value, path: TreePath) -> Value:
+    """What stands at ``path`` below ``value``; None where the path leads nowhere."""
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(str(step))
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
 def mapping(value: Value) -> dict[str, Value]:
     """The value if it is a mapping, else an empty one."""
     return value if isinstance(value, dict) else {}

@@ -186,3 +186,13 @@ class Peer:
 
 
 OK = b"HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 03:06:25 GMT\r\nContent-Length: 2\r\n\r\n{}"
+PROTOCOL_ERROR, FLOW, STREAM_CLOSED, FRAME_SIZE, REFUSED, COMPRESSION, CALM = 1, 3, 5, 6, 7, 9, 11
+SIZED = [*POST, (b"content-length", b"10")]
+
+
+def ended(peer: Peer, code: int) -> None:
+    """The connection was ended with this code, and everything it had begun with it."""
+    assert peer.goaway() == code
+    peer.world.run()
+    assert peer.transport.ended or peer.transport.closing
+    assert not peer.transport.protocol.streams  # type: ignore[attr-defined]

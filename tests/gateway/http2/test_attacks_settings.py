@@ -6,8 +6,12 @@ import pytest
 
 from tests.gateway.fakes import World
 from tests.gateway.http2.peer import (
+    CALM,
+    COMPRESSION,
     CONTINUATION,
     DATA,
+    FLOW,
+    FRAME_SIZE,
     GET,
     GOAWAY,
     HEADERS,
@@ -16,26 +20,20 @@ from tests.gateway.http2.peer import (
     POST,
     PREFACE,
     PRIORITY,
+    PROTOCOL_ERROR,
     PUSH,
+    REFUSED,
     RST,
     SETTINGS,
+    SIZED,
+    STREAM_CLOSED,
     WINDOW_UPDATE,
     Peer,
+    ended,
     frame,
     settings,
     u32,
 )
-
-PROTOCOL_ERROR, FLOW, STREAM_CLOSED, FRAME_SIZE, REFUSED, COMPRESSION, CALM = 1, 3, 5, 6, 7, 9, 11
-SIZED = [*POST, (b"content-length", b"10")]
-
-
-def ended(peer: Peer, code: int) -> None:
-    """The connection was ended with this code, and everything it had begun with it."""
-    assert peer.goaway() == code
-    peer.world.run()
-    assert peer.transport.ended or peer.transport.closing
-    assert not peer.transport.protocol.streams  # type: ignore[attr-defined]
 
 
 class TestH06Settings:
