@@ -1,5 +1,5 @@
 """Compiles the data plane: ``python -m faregate.compiled``. Needs mypy with setuptools (the extra
-``compiled``), a C compiler and the headers of this Python; takes about 40 s of CPU, once.
+``compiled``), a C compiler and the headers of this Python; takes about a minute of CPU, once.
 
 It ends with status 0 when a build that fits is in place, 3 when something that it needs is missing (the
 gateway then runs as it is written), 1 when compiling failed.
@@ -27,12 +27,12 @@ from faregate.compiled import parallel
 from mypyc.build import mypycify
 from setuptools import setup
 
-parallel.install()
-
 paths = {paths!r}
-setup(name="faregate-compiled", packages=[], py_modules=[], ext_modules=mypycify(
-    ["--ignore-missing-imports", "--follow-imports=silent", *paths],
-    opt_level="2", debug_level="0", multi_file=True))
+setup(
+    name="faregate-compiled", packages=[], py_modules=[], cmdclass={{"build_ext": parallel.command()}},
+    ext_modules=mypycify(
+        ["--ignore-missing-imports", "--follow-imports=silent", *paths],
+        opt_level="2", debug_level="0", multi_file=True))
 """
 
 
@@ -56,8 +56,9 @@ def compile_into(folder: Path) -> None:
     shutil.copytree(PACKAGE, folder / "faregate", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     paths = [f"faregate/{module.replace('.', '/')}.py" for module in MODULES]
     (folder / "setup.py").write_text(_SETUP.format(paths=paths))
-    subprocess.run(
-        [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", "built"],
+    cores = str(len(os.sched_getaffinity(0)))
+    subprocess.run(  # noqa: S603 - our own file
+        [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", "built", "--parallel", cores],
         cwd=folder,
         check=True,
         stdout=subprocess.PIPE,
