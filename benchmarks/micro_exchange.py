@@ -21,6 +21,7 @@ from faregate.gateway.listener import ClientConnection
 from faregate.gateway.plane import Plane
 from faregate.gateway.pool import Pool
 from faregate.gateway.router import Router
+from faregate.gateway.upgrading import Tunnels
 from faregate.gateway.upstream import UpstreamConnection
 from faregate.snapshot.call import Call, ReadyRoute
 from faregate.snapshot.data import FORMAT, Gateway, Route, Snapshot, Target, Upstream, Version
@@ -59,6 +60,9 @@ class Transport:
     def get_extra_info(self, name: str) -> tuple[str, int] | None:
         return ("127.0.0.1", 50_000) if name == "peername" else None
 
+    def is_closing(self) -> bool:
+        return False
+
 
 class NoRecords:
     """A recorder that keeps nothing."""
@@ -79,7 +83,7 @@ class Bench:
         snapshot = Snapshot(FORMAT, 1, Gateway((), None, 1, ""), (), (declared,), (), (), (), ())
         balancer = make_balancer(declared, None, time.monotonic())
         upstream = ReadyUpstream(declared, balancer, loop, snapshot.gateway.limits)
-        runtime = Runtime(snapshot, Router(_routes(upstream)), {"payments": upstream})
+        runtime = Runtime(snapshot, Router(_routes(upstream)), {"payments": upstream}, Tunnels(loop))
         plane = Plane(loop, runtime, NoRecords(), b"1.1 faregate-bench")
         self.client = ClientConnection(plane)
         self.client.connection_made(_transport())

@@ -27,8 +27,18 @@ def test_two_workers_never_make_the_same_id() -> None:
 
 def test_the_count_wraps_within_its_digits() -> None:
     source = IdSource()
-    source._count = 0xFFFFFFFF
-    assert len(source.request_id(1.0)) == 32
+    source.request_id(1.0)
+    source._count, source._milliseconds = 0xFFFFFFFE, -1
+    last, first = source.request_id(1.0), source.request_id(1.0)
+    assert (len(last), last[-8:], first[-8:]) == (32, b"ffffffff", b"00000000")
+
+
+def test_an_id_tells_its_millisecond_and_its_count_whatever_came_before() -> None:
+    source = IdSource()
+    for number in range(1, 3000):
+        wall = 1_795_400_000.0 + (number * 7 % 11) / 1000  # forwards and back
+        made = source.request_id(wall)
+        assert (int(made[:12], 16), int(made[-8:], 16)) == (int(wall * 1000), number)
 
 
 def test_no_id_can_be_taken_for_a_card_number() -> None:
@@ -45,6 +55,7 @@ def test_trace_and_span_are_48_hex_digits_neither_part_zero() -> None:
     made = source.trace_and_span()
     assert re.fullmatch(rb"[0-9a-f]{48}", made)
     assert parse_traceparent(b"00-%b-%b-01" % (made[:32], made[32:])) is not None
+    source._traces.clear()
     source._random_bits = lambda bits: (1 << bits) - 1
     assert re.fullmatch(rb"f{48}", source.trace_and_span())
 

@@ -11,6 +11,11 @@ _ZERO_TRACE: Final = b"0" * 32
 _ZERO_SPAN: Final = b"0" * 16
 _FIXED_BITS: Final = 0xA << 104 | 0xA << 148 | 1
 """Letters at two places of a trace id, and one bit of a span id: neither is the invalid all-zero one."""
+_TOGETHER: Final = 64
+"""Trace ids made at once: formatting one number a call costs four times as much."""
+_TRACE_DIGITS: Final = 48
+_FIXED_TOGETHER: Final = sum(_FIXED_BITS << 4 * _TRACE_DIGITS * place for place in range(_TOGETHER))
+_PAIRS: Final = tuple(b"%02x" % number for number in range(256))
 
 
 def accepts_request_id(value: bytes) -> bool:
@@ -35,18 +40,29 @@ class IdSource:
     takes none for a card number.
     """
 
-    __slots__ = ("_count", "_origin", "_random_bits")
+    __slots__ = ("_count", "_milliseconds", "_origin", "_random_bits", "_stem", "_traces")
 
     def __init__(self) -> None:
         self._origin = f"{secrets.choice('abdef')}{secrets.token_hex(5)}{secrets.choice('abdef')}".encode()
         self._count = 0
+        self._milliseconds = -1
+        self._stem = b""  # all of an id but its last two digits
         self._random_bits = Random(secrets.randbits(256)).getrandbits  # noqa: S311 - names, not secrets
+        self._traces: list[bytes] = []
 
     def request_id(self, wall: float) -> bytes:
         """A new id for a call that began at ``wall`` (seconds since the epoch)."""
         self._count = count = (self._count + 1) & 0xFFFFFFFF
-        return b"%012x%b%08x" % (int(wall * 1000), self._origin, count)
+        milliseconds = int(wall * 1000)
+        if milliseconds != self._milliseconds or not count & 0xFF:
+            self._milliseconds = milliseconds
+            self._stem = b"%012x%b%06x" % (milliseconds, self._origin, count >> 8)
+        return self._stem + _PAIRS[count & 0xFF]
 
     def trace_and_span(self) -> bytes:
         """32 hex digits of a trace id and 16 of a span id, neither all zero."""
-        return b"%048x" % (self._random_bits(192) | _FIXED_BITS)
+        if not self._traces:
+            bits = self._random_bits(4 * _TRACE_DIGITS * _TOGETHER) | _FIXED_TOGETHER
+            digits = b"%0*x" % (_TRACE_DIGITS * _TOGETHER, bits)
+            self._traces = [digits[at : at + _TRACE_DIGITS] for at in range(0, len(digits), _TRACE_DIGITS)]
+        return self._traces.pop()
