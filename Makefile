@@ -15,11 +15,13 @@ ARGS ?=
 COMPILED := @$(BIN)/python -m faregate.compiled || [ $$? -eq 3 ]
 
 # Slow folders, last among the parallel ones; everything else under tests/ comes first by itself.
-SLOW := tests/demo tests/e2e tests/faults
+SLOW := tests/e2e tests/faults tests/demo
 QUICK := $(filter-out $(SLOW) tests/support tests/vectors,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
 PYTEST := $(BIN)/python -m pytest
-# Two at a time, a file's tests in one process: they share its gateways. Ports are chosen free.
-TOGETHER := $(PYTEST) -n 2 --dist loadfile -m "not proof"
+# A file's tests in one process: they share its gateways (tests/conftest.py). Ports are chosen free. Quick tests compute, two at a
+# time; slow ones wait for deadlines most of the time, so that four fit two cores, in this order, which ends with short files.
+TOGETHER := $(PYTEST) --dist loadfile -m "not proof"
+PROOFS := $(sort $(shell grep -rl --include='test_*.py' 'mark\.proof' tests))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format prove soak fuzz bench compiled environment clean
@@ -34,9 +36,9 @@ run: ## the demo: a gateway, two payment servers, callers; Ctrl-C ends it
 test: ## everything that must hold; quick tests first, proofs that measure last and alone
 	$(ENVIRONMENT) dev
 	$(COMPILED)
-	$(TOGETHER) $(QUICK) $(ARGS)
-	$(TOGETHER) $(SLOW) $(ARGS)
-	$(PYTEST) -m proof tests $(ARGS)
+	$(TOGETHER) -n 2 $(QUICK) $(ARGS)
+	$(TOGETHER) -n 4 --no-loadscope-reorder $(SLOW) $(ARGS)
+	$(PYTEST) -m proof $(PROOFS) $(ARGS)
 
 check: ## format, lint, types, import rule
 	$(ENVIRONMENT) dev
@@ -53,7 +55,7 @@ format: ## writes what check can correct by itself
 prove: ## the proofs in their long form; several minutes
 	$(ENVIRONMENT) dev
 	$(COMPILED)
-	FAREGATE_PROOF=long $(PYTEST) -m proof tests $(ARGS)
+	FAREGATE_PROOF=long $(PYTEST) -m proof $(PROOFS) $(ARGS)
 	FAREGATE_PROOF=long $(PYTEST) --timeout 1800 tests/e2e/test_fuzz.py tests/fuzz tests/faults $(ARGS)
 
 soak: ## 30 minutes of seeded faults under load, then every invariant; ARGS="--seconds N --seed S"

@@ -95,9 +95,9 @@ def report(counters: Counters, label: str) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "counters.bin"
-        prepare(path, Capacity(0, 32_768), now=time.monotonic_ns(), wall=time.time())
+        memory = prepare(path, Capacity(0, 32_768), now=time.monotonic_ns(), wall=time.time()).memory
         for workers, label in ((1, "one worker, no lock"), (4, "several workers, one lock a call")):
-            counters = Counters.open(path, 0, workers)
+            counters = Counters.open(memory, 0, workers)
             report(counters, label)
             seen = {name: getattr(counters.stats, name) for name in counters.stats.__slots__}
             print(f"  stats: {seen}")

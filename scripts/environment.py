@@ -30,6 +30,7 @@ NOTE: Final = "faregate-environment.json"
 START_TIMEOUT_S: Final = 30
 APT_TIMEOUT_S: Final = 300
 INSTALL_TIMEOUT_S: Final = 1200
+BYTECODE_TIMEOUT_S: Final = 60
 
 
 class ImpossibleError(Exception):
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
         if not is_ready(folder, level):
             with _alone():
                 make(folder, level)
+        keep_bytecode(folder)
     except (ImpossibleError, OSError) as error:
         print(f"environment: {error}", file=sys.stderr)
         return 1
@@ -144,6 +146,18 @@ def make(folder: Path, level: str) -> None:
     _install(pip, level)
     write_note(folder, {"python": note["python"], "level": level, "fingerprint": fingerprint()})
     print(f"environment: ready after {time.monotonic() - began:.0f} s", flush=True)
+
+
+def keep_bytecode(folder: Path) -> None:
+    """Has Python keep what it makes of our sources also where it is told not to (``PYTHONDONTWRITEBYTECODE``,
+    as in many images). Else every process of a gateway, and whatever replaces one, would compile them anew:
+    half of the work of its start. Takes a tenth of a second when nothing has changed; failing does no harm.
+    """
+    if not os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        return
+    command = [str(folder / "bin" / "python"), "-m", "compileall", "-q", str(CHECKOUT / "src")]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(command, capture_output=True, check=False, timeout=BYTECODE_TIMEOUT_S)
 
 
 def find_interpreter() -> Interpreter:

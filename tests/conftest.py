@@ -4,25 +4,66 @@ Gateways take about a second to start, so the shared one lives as long as the se
 before each test.
 """
 
+import functools
+import os
+import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support import configuration
 from tests.support.configuration import Tree
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import ROOT, GatewayProcess
 from tests.support.upstream import RecordingUpstream
 
+APART = re.compile(r"^pytestmark = .*\bpytest\.mark\.apart\b", re.MULTILINE)
 pytest.register_assert_rewrite("tests.e2e.framing_checks", "tests.e2e.refusals")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has all that this session and its children put into the temporary folder lie in one: what is killed cannot clear up.
+
+    pytest's own folders stay where they are, for whoever looks into a failure.
+    """
+    if not hasattr(config, "workerinput"):  # xdist's workers inherit it
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        folder = tempfile.mkdtemp(prefix="faregate-tests-")
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        config.add_cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Names every skipped test with its reason, so that nothing is left out in silence."""
     for skipped in terminalreporter.stats.get("skipped", []):
         terminalreporter.write_line(f"not run: {skipped.nodeid}: {skipped.longrepr[2]}")
+
+
+class Scheduling(LoadFileScheduling):
+    """A file's tests in one process, for its gateways; those of a file that is marked ``apart`` wherever there is room.
+
+    xdist's own way, groups, says itself by renaming tests, which pytest 9.2 no longer lets it. The process that schedules collects
+    nothing, so that it reads the mark in the text.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if _is_apart(nodeid.partition("::")[0]) else super()._split_scope(nodeid)
+
+
+@functools.cache
+def _is_apart(path: str) -> bool:
+    return APART.search((ROOT / path).read_text(encoding="utf-8")) is not None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @dataclass

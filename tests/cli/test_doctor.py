@@ -21,6 +21,7 @@ from faregate.compile import compile_config
 from faregate.gateway import side_call
 from faregate.model.load import load
 from faregate.policies.limits import capacity
+from faregate.policies.rate_limit.step import Window
 from faregate.snapshot.data import (
     ApiKeyCredential,
     Consumer,
@@ -33,7 +34,10 @@ from faregate.snapshot.data import (
     Target,
     Upstream,
 )
+from faregate.stores.counters import Counters
+from faregate.stores.counters_layout import SLOT_BYTES
 from faregate.stores.counters_prepare import prepare
+from faregate.stores.counters_saved import save
 from tests.conftest import Bench
 from tests.model.configs import API, UPSTREAM, write
 
@@ -198,14 +202,25 @@ def test_too_little_free_space_is_told(
     assert one(list(check_data(snapshot_of(tmp_path))), "disk").level is level
 
 
-@pytest.mark.parametrize("consumers", [0, 20_000])
+@pytest.mark.parametrize("consumers", [2_000, 20_000])
 def test_the_room_told_for_counters_is_enough_and_not_far_off(tmp_path: Path, consumers: int) -> None:
+    """The copy and the one before it, when every counter that the configuration can use is in use."""
     plan = Plan("p", (Rate("a", "plan", 1, 1000), Rate("b", "plan", 1, 60_000)), concurrency=3)
     names = tuple(Consumer(str(index), plan="p") for index in range(consumers))
     snapshot = snapshot_of(tmp_path, plans=(plan,), consumers=names)
-    prepare(tmp_path / "counters", capacity(snapshot), now=1, wall=1.0)
-    made = (tmp_path / "counters").stat().st_size
-    assert made <= counters_bytes_max(snapshot) < made * 1.5
+    used, _ = capacity(snapshot)
+    memory = prepare(tmp_path / "counters.bin", capacity(snapshot), now=1, wall=1.0).memory
+    counters = Counters.open(memory, 0, 1)
+    os.close(memory)
+    for number in range(used):
+        window = Window(counters, counters.owner(b"%d" % (number // 3)), str(number), 1, 60_000)
+        assert window.check(1_000, 1.0) == 0
+        window.take()
+    save(counters, tmp_path / "counters.bin", now=1_000, wall=1.0, everything=True)
+    counters.close()
+    made = 2 * (tmp_path / "counters.bin").stat().st_size
+    addresses = 2 * capacity(snapshot).address_counters * SLOT_BYTES
+    assert made - 200 <= counters_bytes_max(snapshot) - addresses <= made
 
 
 def test_targets_that_accept_and_that_do_not(tmp_path: Path, listening: int, closed: int) -> None:
@@ -216,7 +231,7 @@ def test_targets_that_accept_and_that_do_not(tmp_path: Path, listening: int, clo
     assert told(listening) == ok("targets", "pay: 1 of 1 accept connections")
     some = told(listening, closed)
     assert (some.level, f"127.0.0.1:{closed} (refused)" in some.message) == (Level.WARNING, True)
-    assert told(*[closed] * 5).message.endswith("and 2 more")
+    assert told(*[closed] * 5).message.endswith("and 2 more (refused)")
     assert told(closed).level is Level.PROBLEM
 
 

@@ -1,6 +1,7 @@
 """``faregate run --json``: one object a line on standard output, from start to stop."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ class Run:
     def hear(self) -> dict[str, object]:
         assert self.process.stdout is not None
         told = json.loads(self.process.stdout.readline())
-        assert list(told)[:3] == ["time", "event", "message"]
+        assert list(told)[:5] == ["time", "event", "message", "level", "process"]
         return told
 
     def reload(self, text: str) -> None:
@@ -90,3 +91,34 @@ def test_a_start_that_fails_is_an_event_and_status_one(
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (1, "")
     assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == events
+
+
+AWAY = """\
+issuers:
+  id: {issuer: https://id.example, audience: pay, algorithms: [RS256], jwks: "https://127.0.0.1:1/keys"}
+"""
+
+
+def test_workers_speak_in_events_too_also_after_an_upgrade(gateway: Run) -> None:
+    def heard_until(event: str, process: str) -> list[dict[str, object]]:
+        heard = [gateway.hear()]
+        while (heard[-1]["event"], heard[-1]["process"]) != (event, process):
+            heard.append(gateway.hear())
+        return heard
+
+    heard_until("memory", "supervisor")
+    gateway.reload(GOOD + AWAY)  # a key set that cannot be fetched is the worker's affair
+    told = heard_until("log", "worker")[-1]
+    assert (told["level"], told["worker"], told["logger"]) == ("warning", 0, "faregate.keysets")
+    assert "key set not refreshed" in str(told["message"])
+    command = [sys.executable, "-m", "faregate", "upgrade", str(gateway.file), "--json"]
+    upgraded = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    pid = json.loads(upgraded.stdout)["pid"]
+    try:
+        after = heard_until("stopped", "supervisor")
+        while not any(one.get("worker") == 1 for one in after):  # of the new generation
+            after.append(gateway.hear())
+    finally:
+        os.kill(pid, signal.SIGINT)
+    assert gateway.process.stderr is not None
+    assert gateway.process.stderr.read() == ""  # once all who could write to it have ended

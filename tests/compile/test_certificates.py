@@ -196,6 +196,39 @@ def test_credentials_that_cannot_work(
     assert found(tmp_path, CONSUMER % written + PLAIN + CLIENTS) == [(code, 4, column)]
 
 
+@pytest.mark.parametrize(
+    ("written", "listen", "place"),
+    [
+        (f"{{sha256: {DIGEST}}}", PLAIN, (4, 15)),
+        (f"{{sha256: {DIGEST}}}", PLAIN + "        client_certificates: {mode: none}\n", (4, 15)),
+        (f"{{sha256: {DIGEST}}}", PLAIN + CLIENTS, None),  # who signed it is not known here
+        ("{subject: CN=a, ca: ca.pem}", PLAIN, (4, 15)),
+        ("{subject: CN=a, ca: ca.pem}", PLAIN + CLIENTS, None),
+        ("{subject: CN=a, ca: other.pem}", PLAIN + CLIENTS, (4, 35)),
+        ("{subject: CN=a, ca: both.pem}", PLAIN + CLIENTS, None),
+        ("{subject: CN=a, ca: below.pem}", PLAIN + CLIENTS, None),
+        ("{subject: CN=a, ca: stranger.pem}", PLAIN + CLIENTS, None),  # may be below one of ours
+        ("{subject: CN=a, ca: chain.pem}", PLAIN + CLIENTS, (4, 35)),
+    ],
+)
+def test_a_certificate_that_no_listener_could_accept_is_told_of(
+    tmp_path: Path, authority: Authority, written: str, listen: str, place: tuple[int, int] | None
+) -> None:
+    other = Authority("CN=others")
+    middle = Authority("CN=middle", parent=other)
+    for name, content in {
+        "other": other.pem,
+        "both": other.pem + authority.pem,
+        "below": Authority("CN=below", parent=authority).pem,
+        "stranger": middle.pem,
+        "chain": middle.pem + other.pem,
+    }.items():
+        (tmp_path / f"{name}.pem").write_bytes(content)
+    diagnostics = check(tmp_path, CONSUMER % written + listen)
+    assert brief(diagnostics) == ([("unprovable_credential", *place)] if place else [])
+    assert all(one.expected and one.level == "warning" for one in diagnostics)
+
+
 def test_one_certificate_proves_one_consumer(tmp_path: Path, authority: Authority) -> None:
     (tmp_path / "copy.pem").write_bytes(authority.pem)
     pairs = [

@@ -105,7 +105,7 @@ def test_the_one_thing_wrong_is_reported_at_its_place(
 def test_every_code_has_a_case() -> None:
     elsewhere = {
         "file_unreadable", "credential_expires",
-        "bad_certificate", "certificate_expired", "certificate_expires",  # test_certificates
+        "bad_certificate", "certificate_expired", "certificate_expires", "unprovable_credential",  # test_certificates
     }  # fmt: skip
     assert {code for code, *_ in CASES} | elsewhere == set(CODES)
 

@@ -29,7 +29,12 @@ REVIEWED = {
         "raw[1:]": "not bytes",
         "raw[0][9:]": "the pattern of the status line has matched: 12 bytes at least",
     },
-    "gateway.http1.sections": {"raw[match.end() - 2:]": "the match ends with a line end inside raw"},
+    "gateway.http1.sections": {
+        "raw[raw.find(b'\\r\\n', at + 2):]": "every section ends in an empty line, behind any line that was found",
+        "raw[at + _BEARER_BEGINS:raw.find(b'\\r\\n', at + 2)]": "the line end found is behind what was found at at",
+        "raw[at + _KEY_BEGINS:raw.find(b'\\r\\n', at + 2)]": "likewise",
+        "value[_TOKEN_BEGINS:]": "value begins with `Bearer `",
+    },
     "gateway.http1.targets": {"version[-1:]": "a negative bound is cut off at the beginning"},
     "gateway.http2.connection": {
         "left[size:]": "size is at most its length",
@@ -59,6 +64,7 @@ REVIEWED = {
         "data[at + 5:begin]": "nine bytes from at on are there",
         "data[begin:at]": "at is begin and a length, both within data",
         "data[at:]": "only when at < len(data)",
+        "payload[4:8]": "eight bytes are there",
     },
     "gateway.http2.upstream_stream": {"data[end + 4:]": "the head of a request comes whole and first"},
     "gateway.listener": {
@@ -75,6 +81,7 @@ REVIEWED = {
         "data[at:]": "at < size",
         "data[at + 2:at + head]": "a head of that length is there",
     },
+    "kernel.ids": {"digits[at:at + _TRACE_DIGITS]": "at walks through the digits by whole ids"},
     "policies.authenticate.step": {"value[7:]": "seven bytes stand before the prefix that was found"},
     "policies.concurrency.step": {"self.cells[cell:cell + used]": "not bytes"},
     "policies.jwt.claims": {"start[7:]": "begins with `bearer `"},

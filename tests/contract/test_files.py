@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import APART
 from tests.contract.tree import CHECKOUT, SOURCE, project, python_files
 
 LINES_MAX = 400
@@ -103,9 +104,11 @@ def test_make_test_leaves_no_folder_out() -> None:
 
 
 def test_every_marker_is_run_by_one_of_the_two_halves() -> None:
-    """A third marker would need a line of its own in the Makefile."""
+    """Another that selects would need a line of its own in the Makefile; ``apart`` only says where a test may run."""
     markers = {text.partition(":")[0] for text in project()["tool"]["pytest"]["ini_options"]["markers"]}
-    assert markers == {"proof"}
+    assert markers == {"proof", "apart"}
+    assert '-m "not proof"' in MAKE
+    assert "-m proof $(PROOFS)" in MAKE
 
 
 @pytest.mark.parametrize("path", [CHECKOUT / ".ci" / "run", *(CHECKOUT / "scripts").glob("*.sh")], ids=name)
@@ -122,3 +125,12 @@ def test_no_registry_or_machine_is_written_into_the_project() -> None:
             assert not re.search(
                 r"https?://|(?<!no-emit-)index-url|/root/|/home/|/work/", path.read_text()
             ), name(path)
+
+
+def test_whole_files_are_marked_apart_where_the_scheduler_looks_for_it() -> None:
+    marked = [path for path in python_files("tests") if "mark.apart" in path.read_text()]
+    assert len(marked) > 5
+    for path in marked:
+        if path.name.startswith("test_") and path != Path(__file__):
+            assert APART.search(path.read_text()), path
+            assert path.read_text().count("mark.apart") == 1, path

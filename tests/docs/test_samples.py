@@ -211,7 +211,6 @@ def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
         "counters.bin.unreadable",
         "jwks/",
         "lock",
-        "counters.bin.lock",
         "health.bin",
         "health.bin.lock",
     }

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.chaos import ChaosProxy, Faults
 from tests.support.client import RawClient, ask, attempt, chunked, request
+from tests.support.ports import free_ports
 from tests.support.records import FIELDS, parse_line, parse_metrics, total
 from tests.support.script import (
     AwaitBody,
@@ -211,3 +213,11 @@ def test_small_helpers() -> None:
     assert sliced(b"abcde", 2) == [b"ab", b"cd", b"e"]
     assert parse_fields([b"A:  b \t"]) == ((b"A", b"b"),)
     assert chunked(b"ab", b"", b"c") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+
+
+def test_ports_for_processes_are_none_that_a_connection_could_take_meanwhile() -> None:
+    ports = [port for _ in range(20) for port in free_ports(3)]
+    assert len(set(ports)) == 60
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if given.exists():
+        assert max(ports) < int(given.read_text().split()[0])

@@ -131,7 +131,8 @@ def test_w14_the_well_target_of_two_takes_the_calls_and_retries_stay_in_their_bu
         assert results[200, ""] >= 230, results
         retries = chain.gateway.metric("faregate_upstream_retries_total", upstream="pair")
         assert 5 <= retries <= 10 + 0.2 * 240 + 20
-        assert chain.gateway.metric("faregate_target_out", upstream="pair") == 1
+        out = chain.gateway.metric("faregate_target_out", upstream="pair")
+        assert out in {0.5, 1}, "out, or on trial where the calls took long"
         assert chain.gateway.metric("faregate_target_dial_failures_total", upstream="pair") >= 5
     finally:
         chain.proxies["left"].listen()

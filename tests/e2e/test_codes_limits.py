@@ -132,13 +132,13 @@ def test_overloaded_when_the_upstream_takes_no_more_connections(place: Place) ->
 
 
 WORKERS_OWN = 1 << 41
-"""From this byte on, each worker holds one of the counters file for as long as it lives; those below are taken call by call."""
+"""From this byte on, each worker holds one of the counters for as long as it lives; those below are taken call by call."""
 
 
 @contextmanager
 def counters_locked(place: Place) -> Iterator[None]:
     """Holds the locks of all counters, as a process that is stopped inside its critical section would."""
-    with (place.gateway.folder / "data" / "counters.bin").open("r+b") as file:
+    with place.gateway.counters().open("r+b") as file:
         until(lambda: took_lock(file), "the locks of the counters")
         yield
 

@@ -4,14 +4,13 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.client import Answer, RawClient, request
-from tests.support.configuration import base, changed
+from tests.support.configuration import Tree, base, changed, public_api
 from tests.support.gateway import GatewayProcess
 from tests.support.script import Action, Cut, Gate, Pause, Stall, head, raw
 from tests.support.upstream import RecordingUpstream
@@ -27,28 +26,41 @@ def upstream() -> Iterator[RecordingUpstream]:
         yield running
 
 
+TIMES = {"idle": "300ms", "total": "700ms"}
+OF_STREAMS = {"short_idle": {"stream_idle": "1s"}, "short_total": {"stream_total": "1s"}}
+"""APIs whose upstream bounds its streams."""
+
+
+def configuration(port: int, manager_port: int, url: str) -> Tree:
+    """Ordinary times are short: 300 ms between two pieces, 700 ms in all."""
+    tree = changed(base(port, manager_port, url), "upstreams", "main", "timeouts", to=dict(TIMES))
+    for name, times in OF_STREAMS.items():
+        upstream: Tree = {"targets": [url], "timeouts": {**TIMES, **times}, "health": {"breaker": "off"}}
+        tree = changed(tree, "upstreams", name, to=upstream)
+        tree = changed(tree, "apis", name, to=public_api(name, f"/{name}/v1"))
+    return tree
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, upstream: RecordingUpstream) -> Iterator[GatewayProcess]:
+    folder = tmp_path_factory.mktemp("streams")
+    with GatewayProcess(folder, lambda *ports: configuration(*ports, upstream.url)) as gateway:
+        yield gateway
+
+
 @pytest.fixture
-def start(tmp_path: Path, upstream: RecordingUpstream) -> Iterator[Callable[..., GatewayProcess]]:
-    """Starts a gateway whose ordinary times are short: 300 ms between two pieces, 700 ms in all."""
+def gateway(shared: GatewayProcess, upstream: RecordingUpstream) -> GatewayProcess:
+    """The file's, before an upstream that has forgotten the last test."""
     upstream.clear()
-    with ExitStack() as stack:
+    return shared
 
-        def begin(**timeouts: str) -> GatewayProcess:
-            times = {"idle": "300ms", "total": "700ms", **timeouts}
-            return stack.enter_context(
-                GatewayProcess(
-                    tmp_path,
-                    lambda port, manager: changed(
-                        base(port, manager, upstream.url),
-                        "upstreams",
-                        "main",
-                        "timeouts",
-                        to=times,  # type: ignore[arg-type]
-                    ),
-                )
-            )
 
-        yield begin
+@pytest.fixture
+def own(tmp_path: Path, upstream: RecordingUpstream) -> Iterator[GatewayProcess]:
+    """A gateway of the test's own, to be stopped."""
+    upstream.clear()
+    with GatewayProcess(tmp_path, lambda *ports: configuration(*ports, upstream.url)) as gateway:
+        yield gateway
 
 
 def event(text: str) -> bytes:
@@ -63,16 +75,15 @@ def stream(*actions: Action, content_type: str = EVENTS) -> tuple[Action, ...]:
 SLOW = [part for number in range(4) for part in (event(str(number)), Pause(0.5))]
 
 
-def take(gateway: GatewayProcess, method: str = "GET", request_id: str = "sse-1") -> Answer:
+def take(gateway: GatewayProcess, request_id: str, path: str = PATH) -> Answer:
     async def play() -> Answer:
         async with RawClient(gateway.address) as client:
-            return await client.ask(request(method, PATH, f"X-Request-Id: {request_id}"), method)
+            return await client.ask(request("GET", path, f"X-Request-Id: {request_id}"))
 
     return asyncio.run(play())
 
 
-def test_events_pass_as_they_come(start: Callable[..., GatewayProcess], upstream: RecordingUpstream) -> None:
-    gateway = start()
+def test_events_pass_as_they_come(gateway: GatewayProcess, upstream: RecordingUpstream) -> None:
     gates = [Gate(), Gate()]
     upstream.script(
         PATH, raw(*stream(event("one"), gates[0], event("two"), gates[1], event("three"), b"0\r\n\r\n"))
@@ -95,58 +106,56 @@ def test_events_pass_as_they_come(start: Callable[..., GatewayProcess], upstream
 
 @pytest.mark.parametrize("framing", ["chunked", "until close"])
 def test_the_times_of_calls_do_not_cut_a_stream(
-    start: Callable[..., GatewayProcess], upstream: RecordingUpstream, framing: str
+    gateway: GatewayProcess, upstream: RecordingUpstream, framing: str
 ) -> None:
-    gateway = start()
     if framing == "chunked":
         upstream.script(PATH, raw(*stream(*SLOW, b"0\r\n\r\n")))
     else:
         upstream.script(PATH, raw(head(200, EVENTS), *SLOW, Cut()))
-    answer = take(gateway)
+    name = f"slow-{framing.replace(' ', '-')}"
+    answer = take(gateway, name)
     assert answer.body.complete
     assert answer.text.count(b"data: ") == 4
-    line = gateway.log.of("sse-1")
+    line = gateway.log.of(name)
     assert (line["outcome"], line["duration_us"] > 1_500_000) == ("answered", True)
 
 
 def test_an_answer_of_another_type_at_that_pace_is_cut(
-    start: Callable[..., GatewayProcess], upstream: RecordingUpstream
+    gateway: GatewayProcess, upstream: RecordingUpstream
 ) -> None:
-    gateway = start()
     upstream.script(PATH, raw(*stream(*SLOW, b"0\r\n\r\n", content_type="Content-Type: text/plain")))
-    assert not take(gateway).body.complete
-    assert gateway.log.of("sse-1")["reason"] == "idle_timeout"
+    assert not take(gateway, "plain-1").body.complete
+    assert gateway.log.of("plain-1")["reason"] == "idle_timeout"
 
 
 @pytest.mark.parametrize(
-    ("timeouts", "actions", "reason", "lasts"),
+    ("api", "actions", "reason", "lasts"),
     [
-        ({"stream_idle": "1s"}, (event("one"), Stall()), "stream_idle_timeout", 1.0),
-        ({"stream_total": "1s"}, (*SLOW, *SLOW), "stream_total_timeout", 1.0),
+        ("short_idle", (event("one"), Stall()), "stream_idle_timeout", 1.0),
+        ("short_total", (*SLOW, *SLOW), "stream_total_timeout", 1.0),
     ],
 )
 def test_a_stream_has_bounds_of_its_own_and_their_passing_shows(
-    start: Callable[..., GatewayProcess],
+    gateway: GatewayProcess,
     upstream: RecordingUpstream,
-    timeouts: dict[str, str],
+    api: str,
     actions: tuple[Action, ...],
     reason: str,
     lasts: float,
 ) -> None:
-    gateway = start(**timeouts)
-    upstream.script(PATH, raw(*stream(*actions)))
+    path = f"/{api}/v1/events"
+    upstream.script(path, raw(*stream(*actions)))
     began = time.monotonic()
-    answer = take(gateway)
+    answer = take(gateway, api, path)
     assert lasts - 0.1 < time.monotonic() - began < lasts + 1
     assert not answer.body.complete
-    line = gateway.log.of("sse-1")
+    line = gateway.log.of(api)
     assert (line["outcome"], line["reason"]) == ("unknown", reason)
 
 
 def test_the_callers_own_deadline_holds_for_a_stream_too(
-    start: Callable[..., GatewayProcess], upstream: RecordingUpstream
+    gateway: GatewayProcess, upstream: RecordingUpstream
 ) -> None:
-    gateway = start()
     upstream.script(PATH, raw(*stream(*SLOW)))
 
     async def play() -> Answer:
@@ -160,10 +169,9 @@ def test_the_callers_own_deadline_holds_for_a_stream_too(
 
 
 def test_a_stream_without_its_caller_has_the_times_of_a_call(
-    start: Callable[..., GatewayProcess], upstream: RecordingUpstream
+    gateway: GatewayProcess, upstream: RecordingUpstream
 ) -> None:
     """A POST is finished for its outcome (W08), but not for an hour."""
-    gateway = start()
     upstream.script(PATH, raw(*stream(event("one"), Stall())))
 
     async def play() -> None:
@@ -181,23 +189,22 @@ def test_a_stream_without_its_caller_has_the_times_of_a_call(
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_stop_ends_a_stream_cleanly_only_if_its_upstream_does(
-    start: Callable[..., GatewayProcess], upstream: RecordingUpstream, ends: bool
+    own: GatewayProcess, upstream: RecordingUpstream, ends: bool
 ) -> None:
-    gateway = start()
     gate = Gate()
     upstream.script(PATH, raw(*stream(event("one"), gate, event("two"), b"0\r\n\r\n")))
 
     async def play() -> Body:
-        async with RawClient(gateway.address) as client:
+        async with RawClient(own.address) as client:
             await client.send(request("GET", PATH, "X-Request-Id: stop-1"))
             answer = await client.wire.answer_head()
             assert answer is not None
-            os.kill(gateway.pid, signal.SIGTERM)
+            os.kill(own.pid, signal.SIGTERM)
             await asyncio.sleep(0.3)
             if ends:
                 gate.open()
             else:
-                os.kill(gateway.pid, signal.SIGINT)  # the grace is cut short
+                os.kill(own.pid, signal.SIGINT)  # the grace is cut short
             body = Body()
             async with asyncio.timeout(8):
                 await client.wire.read_chunks(body)
@@ -206,7 +213,7 @@ def test_a_stop_ends_a_stream_cleanly_only_if_its_upstream_does(
     body = asyncio.run(play())
     assert body.complete is ends
     assert b"data: one" in body.data
-    assert gateway.wait_exit() == 0
-    line = gateway.log.of("stop-1")
+    assert own.wait_exit() == 0
+    line = own.log.of("stop-1")
     assert line["outcome"] == ("answered" if ends else "unknown")
-    gateway.process = None
+    own.process = None

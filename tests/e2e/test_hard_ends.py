@@ -16,6 +16,8 @@ from tests.support.gateway import GatewayProcess, until
 from tests.support.script import Stall, raw
 from tests.support.upstream import RecordingUpstream
 
+pytestmark = pytest.mark.apart
+
 Start = Callable[[Callable[[int, int], Tree]], GatewayProcess]
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -217,22 +216,7 @@ def test_a_drain_finishes_what_is_in_progress_and_says_goaway_twice(tmp_path: Pa
         stream = caller.begin("/open/v1/held")
         place.upstream.wait(lambda: bool(place.upstream.requests), "the call")
         os.kill(gateway.pid, signal.SIGTERM)
-        lasts: list[int] = []
-        body = b""
-        buffer = b""
-        while data := caller.sock.recv(65_536):
-            buffer += data
-            while len(buffer) >= 9 and len(buffer) >= 9 + int.from_bytes(buffer[:3], "big"):
-                length = int.from_bytes(buffer[:3], "big")
-                kind, flags, number, payload = buffer[3], buffer[4], buffer[8], buffer[9 : 9 + length]
-                buffer = buffer[9 + length :]
-                if kind == 7:
-                    lasts.append(struct.unpack(">I", payload[:4])[0])
-                    gate.open()
-                elif kind == 6 and not flags:
-                    caller.sock.sendall(b"\0\0\x08\x06\x01\0\0\0\0" + payload)
-                elif kind == 0 and number == stream:
-                    body += payload
+        lasts, body = caller.see_out(stream, gate.open)
         assert body == b"{}"
         assert lasts == [2**31 - 1, stream]
         assert gateway.wait_exit() == 0

@@ -21,6 +21,8 @@ from tests.support.ledger import LedgerUpstream
 from tests.support.live import KeepAlive, LiveGateway, big, drive, quantile
 from tests.support.ports import free_ports
 
+pytestmark = pytest.mark.apart
+
 LONG = os.environ.get("FAREGATE_PROOF") == "long"
 GET = request("GET", "/open/v1/live")
 

@@ -20,6 +20,8 @@ from tests.support.live import LiveGateway
 from tests.support.script import Stall, raw
 from tests.support.upstream import RecordingUpstream
 
+pytestmark = pytest.mark.apart
+
 Start = Callable[..., LiveGateway]
 
 
@@ -161,3 +163,33 @@ def test_each_generation_writes_its_own_end(start: Start) -> None:
         (successor, 0),
     ]
     assert [one["pid"] for one in events(gateway, "succeeded")] == [successor]
+
+
+def test_a_growth_that_fails_leaves_the_memory_to_the_workers_there_are(start: Start) -> None:
+    gateway = start("--json")
+    key = gateway.folder / "data" / "digest.key"
+    secret = key.read_bytes()
+
+    def grow() -> None:
+        sized = changed(gateway.tree, "gateway", "limits", to={"memory": "512MiB"})
+        write_configuration(gateway.folder, changed(sized, "gateway", "workers", to=2))
+        gateway.told("reload")
+
+    def bound() -> float:
+        return gateway.metric("faregate_memory_bound_bytes") / (1 << 20)
+
+    key.unlink()  # without which no worker starts
+    grow()
+    (refused,) = events(gateway, "restart_needed")
+    assert refused["message"] == "a new worker cannot start; what was said of it stands above; 1 go on"
+    until(lambda: bound() == 512, "the whole memory for one")
+    assert events(gateway, "memory")[-1]["bound_bytes"] == 512 << 20
+    tried = len(events(gateway, "worker_ended"))
+    key.write_bytes(secret)
+    assert len(gateway.told("status")["workers"]) == 1  # type: ignore[arg-type]
+    grow()
+    assert len(gateway.told("status")["workers"]) == 2  # type: ignore[arg-type]
+    assert events(gateway, "memory")[-1]["bound_bytes"] == 256 << 20
+    until(lambda: bound() == 512, "a half from each of two")
+    assert len(events(gateway, "worker_ended")) == tried, "what was given up is not tried on"
+    gateway.stop()

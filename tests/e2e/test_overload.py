@@ -1,11 +1,15 @@
 """Caps on connections, descriptors that run out, a bound on memory, and full targets, on a real gateway."""
 
 import asyncio
+import os
 import resource
+import signal
 import socket
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+
+import pytest
 
 from tests.support.client import RawClient, ask, request
 from tests.support.configuration import Tree, Value, base, changed, public_api
@@ -13,6 +17,7 @@ from tests.support.gateway import GatewayProcess, until
 from tests.support.script import Gate, Stream, head, raw
 from tests.support.upstream import RecordingUpstream
 
+pytestmark = pytest.mark.apart
 MIB = 1 << 20
 
 
@@ -64,6 +69,34 @@ def test_all_connections_together_have_a_cap_that_a_reload_changes(tmp_path: Pat
         assert is_ended(stack.enter_context(socket.create_connection(gateway.address)))
         gateway.reload_and_wait(changed(gateway.tree, "gateway", "limits", to={"connections": 3}))
         assert asyncio.run(ask(gateway.address, request("GET", "/open/v1/t"))).status == 200
+
+
+@pytest.mark.parametrize("cap", ["connections", "connections_per_address"])
+def test_caps_hold_over_the_workers_and_a_dead_ones_places_are_free(tmp_path: Path, cap: str) -> None:
+    with ExitStack() as stack:
+        upstream = stack.enter_context(RecordingUpstream())
+
+        def make(port: int, manager_port: int) -> Tree:
+            tree = base(port, manager_port, upstream.url, workers=2)
+            return changed(tree, "gateway", "limits", to={cap: 20})
+
+        gateway = stack.enter_context(GatewayProcess(tmp_path, make))
+
+        def connected() -> int:
+            return int(gateway.metric("faregate_connections", side="client"))
+
+        def fill() -> None:
+            for _ in range(60):
+                stack.enter_context(socket.create_connection(gateway.address))
+            until(lambda: connected() == 20, "as many as there may be of all workers")
+
+        fill()
+        assert gateway.metric("faregate_connections_refused_total", cap=cap) == 40
+        before = set(gateway.worker_pids())
+        os.kill(max(before, key=_descriptors), signal.SIGKILL)  # one that has connections
+        until(lambda: len(set(gateway.worker_pids()) - before) == 1, "another worker")
+        until(lambda: connected() < 20, "the dead one's connections to be gone")
+        fill()
 
 
 def _cpu_s(pid: int) -> float:

@@ -20,7 +20,7 @@ from tests.support.open_loop import OpenLoop, Shot
 
 pytestmark = pytest.mark.proof
 LONG = os.environ.get("FAREGATE_PROOF") == "long"
-BEFORE_S, OVER_S, AFTER_S = 5.0, 60.0 if LONG else 8.0, 8.0
+BEFORE_S, OVER_S, AFTER_S = (5.0, 60.0, 8.0) if LONG else (3.0, 7.0, 7.0)
 BEGUN_S = 3.0
 """Of a short overload, what passes until it is noticed; the long one counts from its first second."""
 

@@ -23,7 +23,7 @@ from tests.support.gateway import GatewayProcess, until
 from tests.support.script import sized
 from tests.support.upstream import RecordingUpstream
 
-pytestmark = [pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.apart, pytest.mark.timeout(90)]
 
 WORKERS = 4
 AGREED_S = 0.2

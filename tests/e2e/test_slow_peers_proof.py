@@ -4,7 +4,6 @@ Its p99 stays below twice its baseline and a connection costs less than 64 KiB o
 measures for longer, and waits until the slow readers' thirty seconds are over.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -12,13 +11,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.client import attempt, request
+from tests.support.client import request
 from tests.support.configuration import Tree, base, changed, public_api
 from tests.support.gateway import GatewayProcess, until
 from tests.support.line_server import LineServer
 from tests.support.script import Stream, head, raw
 from tests.support.slow_peers import KINDS, SlowPeers
-from tests.support.steady import steady
+from tests.support.steady import Measured, steady
 from tests.support.upstream import RecordingUpstream
 
 pytestmark = pytest.mark.proof
@@ -26,6 +25,8 @@ LONG = os.environ.get("FAREGATE_PROOF") == "long"
 COUNT = 1000
 PER_SECOND = 50
 SECONDS = 10.0 if LONG else 3.0
+WINDOWS_MAX = 3
+"""The machine pauses by itself: one of so many must do. The short form stops at the first that does."""
 NOISE_S = 0.002
 """Two cores carry the gateway, its upstream, the attackers and this: below this, p99 is the machine's."""
 GOOD = request("GET", "/good/v1/t")
@@ -60,12 +61,17 @@ def settle(gateway: GatewayProcess) -> None:
     until(quiet, "the attack to settle", 60)
 
 
+def bearable(window: Measured, alone: list[float]) -> bool:
+    """Whether the good caller waited less than twice as long as when nobody else called."""
+    return window.quantile(0.99) < 2 * max(alone) + NOISE_S
+
+
 @pytest.mark.parametrize("kind", KINDS if LONG else ("head", "read"))  # the others in the long form: minutes
 def test_a_thousand_slow_peers_cost_a_good_caller_nothing(
     pair: tuple[GatewayProcess, RecordingUpstream], kind: str
 ) -> None:
     gateway, _ = pair
-    before = [steady(gateway.address, GOOD, PER_SECOND, SECONDS).quantile(0.99)]
+    alone = [steady(gateway.address, GOOD, PER_SECOND, SECONDS).quantile(0.99)]
     memory = gateway.rss_bytes()
     with SlowPeers(kind, COUNT, gateway.port) as peers:
         until(
@@ -74,35 +80,23 @@ def test_a_thousand_slow_peers_cost_a_good_caller_nothing(
         )
         settle(gateway)
         each = (gateway.rss_bytes() - memory) / COUNT
-        windows = [steady(gateway.address, GOOD, PER_SECOND, SECONDS) for _ in range(3)]
-        during = min(windows, key=lambda window: window.quantile(0.99))  # the machine's own pauses aside
+        windows: list[Measured] = []
+        while len(windows) < WINDOWS_MAX and (LONG or not any(bearable(one, alone) for one in windows)):
+            windows.append(steady(gateway.address, GOOD, PER_SECOND, SECONDS))
         if LONG and kind == "read":
             until(lambda: peers.ended >= COUNT, "the end of those who do not read", 60)
     until(lambda: gateway.metric("faregate_connections", side="client") < 5, "the end of the attack", 15)
-    before.append(steady(gateway.address, GOOD, PER_SECOND, SECONDS).quantile(0.99))
+    if LONG or not any(bearable(one, alone) for one in windows):
+        alone.append(steady(gateway.address, GOOD, PER_SECOND, SECONDS).quantile(0.99))
     print(
-        f"\n{kind}: p99 {during.quantile(0.99) * 1e3:.2f} ms, alone {before[0] * 1e3:.2f} and {before[1] * 1e3:.2f} ms; "
-        f"{each / 1024:.1f} KiB a connection"
+        f"\n{kind}: p99 {', '.join(f'{one.quantile(0.99) * 1e3:.2f}' for one in windows)} ms, "
+        f"alone {', '.join(f'{one * 1e3:.2f}' for one in alone)} ms; {each / 1024:.1f} KiB a connection"
     )
     assert all(window.statuses == {200: len(window.latencies_s)} for window in windows)
-    assert during.quantile(0.99) < 2 * max(before) + NOISE_S
+    assert any(bearable(one, alone) for one in windows)
     if kind != "read":
         assert each < 64 << 10
     else:
         assert each < 512 << 10, (
             "64 KiB held for a slow reader, at most one read more, and as much from its upstream"
         )
-
-
-def test_a_slow_body_is_gone_within_a_second_of_its_grace(
-    pair: tuple[GatewayProcess, RecordingUpstream],
-) -> None:
-    gateway, _ = pair
-    begun = time.monotonic()
-    got = asyncio.run(
-        attempt(gateway.address, b"POST /open/v1/t HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\n")
-    )
-    assert got.status == 400
-    assert got.closed
-    assert 5.0 <= time.monotonic() - begun <= 6.0 + 1.0, "the grace, a second, and one to linger"
-    assert gateway.log.of(got.answers[0].request_id)["reason"] == "body_too_slow"

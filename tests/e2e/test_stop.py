@@ -20,6 +20,8 @@ from tests.support.gateway import ROOT, GatewayProcess, until
 from tests.support.script import Gate, Stall, head, raw
 from tests.support.upstream import RecordingUpstream
 
+pytestmark = pytest.mark.apart
+
 GET = request("GET", "/open/v1/t")
 
 

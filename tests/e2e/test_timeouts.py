@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.support.client import Answer, RawClient, ask, request
+from tests.conftest import Bench
+from tests.support.client import Answer, RawClient, ask, attempt, request
 from tests.support.configuration import Tree, base, changed, public_api
 from tests.support.gateway import GatewayProcess
 from tests.support.script import Pause, Stall, head, raw
@@ -149,6 +150,16 @@ def test_body_must_be_in_by_its_deadline(
     assert not any(seen.complete for seen in upstream.requests)
     for connection in map(upstream.connection, upstream.requests):
         upstream.wait(lambda connection=connection: not connection.open, "the aborted send to end")
+
+
+def test_a_slow_body_is_gone_within_a_second_of_its_grace(bench: Bench) -> None:
+    begun = time.monotonic()
+    got = asyncio.run(attempt(bench.address, POST + b"Content-Length: 9\r\n\r\n"))
+    took_s = time.monotonic() - begun
+    assert got.status == 400
+    assert got.closed
+    assert 5.0 <= took_s <= 5.0 + 1.0 + 1.0 + LATE_S, "the grace, a second, one to linger, and others' tests"
+    assert bench.gateway.log.of(got.answers[0].request_id)["reason"] == "body_too_slow"
 
 
 @pytest.mark.parametrize("after_answer", [True, False], ids=["between requests", "fresh"])

@@ -227,10 +227,11 @@ def test_w08_a_caller_that_ends_its_side_is_still_answered(secure: Secure, close
 
 
 def test_a_large_answer_to_a_slow_reader_is_whole_and_ends_with_close_notify(secure: Secure) -> None:
-    size = 3_000_000
+    size = 8_000_000  # more than the kernel takes for the gateway (tcp_wmem, 4 MiB) and for the caller
     secure.upstream.script("/open/v1/large", raw(head(200, f"Content-Length: {size}"), Stream(size)))
     with TlsCaller(secure.port) as caller:
-        caller.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        # far below the segments of the loopback, 64 KiB, each window would wait a fifth of a second for its update
+        caller.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 << 10)
         caller.sock.sendall(b"GET /open/v1/large HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n\r\n")
         time.sleep(1.5)  # the caller's own slowness is what is tested
         got = 0

@@ -229,6 +229,19 @@ def test_a_bad_certificate_ends_the_handshake_and_is_told_of(
     )
 
 
+@pytest.mark.parametrize("make", [plain_context, tls12_context])
+def test_the_operator_reads_whose_certificate_openssl_refused(partners: Partners, make: object) -> None:
+    stranger = Authority("CN=foreign").issue("CN=acme,O=Acme Ltd", client=True)
+    certificate = partners.strange(stranger)
+    told = f"subject CN=acme,O=Acme Ltd, issuer CN=foreign, serial {stranger.certificate.serial_number:X};"
+
+    def is_told() -> bool:  # a worker says ten lines in two seconds, no more
+        assert refused(partners.port, certificate=certificate, context=make())  # type: ignore[operator]
+        return told in partners.gateway.stderr
+
+    until(is_told, "the line")
+
+
 def test_no_session_stands_in_for_a_certificate(partners: Partners) -> None:
     """TLS 1.3 gives no ticket; a session of TLS 1.2 brings back who proved it, and nobody else."""
     with TlsCaller(partners.port, certificate=partners.files("acme")) as caller:

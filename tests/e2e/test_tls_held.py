@@ -18,6 +18,8 @@ from tests.support.ports import free_ports
 from tests.support.tls_client import TlsCaller, refused
 from tests.support.upstream import RecordingUpstream
 
+pytestmark = pytest.mark.apart
+
 HOST = "api.test"
 REFUSED = "faregate_certificate_files_refused"
 

@@ -14,6 +14,8 @@ from tests.support.script import Gate, raw, sized
 from tests.support.tls_client import TlsCaller, refused
 from tests.support.upstream import RecordingUpstream
 
+pytestmark = pytest.mark.apart
+
 HOST = "api.test"
 
 

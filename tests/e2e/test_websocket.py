@@ -115,6 +115,11 @@ def test_w13_f30_nothing_goes_upstream_unless_all_is_right(
     if reason:
         line = chain.gateway.log.of(str(answer.header("x-request-id")))
         assert line["reason"] == reason
+    if reason == "origin_not_allowed":
+        assert (answer.problem["parameter"], answer.problem["detail"]) == (
+            "upgrade.origins",
+            "The page's origin (Origin) is not among those that this route takes WebSockets from.",
+        )
     if reason == "websocket_version":
         assert answer.header("sec-websocket-version") == "13"
 

@@ -15,6 +15,8 @@ from tests.support.tls_client import TlsCaller
 from tests.support.tls_front import Authority, TlsFront
 from tests.support.websocket import ACCEPT, CLOSE, TEXT, EchoServer, closing, frame, said, upgrade
 
+pytestmark = pytest.mark.apart
+
 
 @dataclass
 class Secured:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from faregate.gateway.children import is_stopped
 from faregate.stores.counters import Counters
 from faregate.stores.counters_layout import PARTITION_LOCK
+from tests.support.ahead import go_ahead
 from tests.support.client import RawClient, request
 from tests.support.configuration import Tree, base, changed, consumer, key_line, with_payments
 from tests.support.gateway import GatewayProcess, fetch, until
@@ -24,7 +26,7 @@ from tests.support.script import Stall, raw, sized
 from tests.support.upstream import RecordingUpstream
 from tests.support.wire import WireError
 
-pytestmark = [pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.apart, pytest.mark.timeout(120)]
 
 REPLACED_S = 1.0
 QUIET = os.environ.get("FAREGATE_PROOF") == "long"
@@ -83,7 +85,10 @@ def cpu_s(pid: int) -> float:
 
 
 def test_ten_deaths_in_a_row_are_each_made_good_without_a_pause_under_load(gateway: GatewayProcess) -> None:
-    """Within a second, where the machine has time for it: asserted in the long form only."""
+    """Within a second: each of them in the long form, which has the machine to itself; the middle one wherever the system lets
+    the gateway go before all else.
+    """
+    ahead = go_ahead(gateway.pid, *gateway.worker_pids())
     load = Load(gateway.address, lambda _: pay("acme"), connections=16, pause_s=0.05)
     times: list[float] = []
     work: list[float] = []
@@ -106,6 +111,8 @@ def test_ten_deaths_in_a_row_are_each_made_good_without_a_pause_under_load(gatew
     assert max(work) < START_CPU_S, work
     if QUIET:
         assert max(times) < REPLACED_S, times
+    if QUIET or ahead:
+        assert statistics.median(times) < REPLACED_S, times
     assert sum(shot.status == 200 for shot in load.shots) > 0.9 * len(load.shots)
     assert {shot.status for shot in load.shots} <= {0, 200}, "a killed worker's calls end; no other one does"
 
@@ -169,7 +176,8 @@ def test_a_worker_stopped_with_a_lock_is_ended_and_calls_pass_again(gateway: Gat
     No signal can be aimed into the microseconds that a worker holds a lock, so this process holds them in the stopped one's name and
     lets go when that is dead, as the kernel does.
     """
-    counters = Counters(gateway.folder / "data" / "counters.bin")
+    with gateway.counters().open("rb") as memory:
+        counters = Counters(memory.fileno())
     asked: list[tuple[float, float, int, str]] = []
 
     async def ask(begun: float) -> int:

@@ -19,10 +19,12 @@ from tests.support.client import RawClient
 from tests.support.gateway import GatewayProcess, until
 from tests.support.ledger import LedgerUpstream
 
+pytestmark = pytest.mark.apart
+
 Start = Callable[..., Rig]
 DESCRIPTORS = 64
-QUICK_DEATH_S = 3.5
-"""A manager that ends within two seconds of its start is held back for five; ours had begun within one and a half."""
+QUICK_DEATH_S = 2.2
+"""A manager that ends within two seconds of its start is held back for five; from the moment when it answered."""
 
 
 @pytest.fixture
@@ -86,8 +88,8 @@ def test_x3_everything_killed_at_once_starts_again_on_the_same_folder_without_re
 
 
 def test_x3_a_killed_manager_costs_no_call_and_comes_back(start: Start) -> None:
-    begun = time.monotonic()
     rig = start(1)
+    begun = time.monotonic()
     (victim,) = [
         int(pid)
         for pid in Path(f"/proc/{rig.gateway.pid}/task/{rig.gateway.pid}/children").read_text().split()
@@ -96,7 +98,7 @@ def test_x3_a_killed_manager_costs_no_call_and_comes_back(start: Start) -> None:
     with steady_calls(rig, "x3-manager") as told:
         until(lambda: len(told) > 5 and time.monotonic() - begun > QUICK_DEATH_S, "some calls", 5)
         os.kill(victim, signal.SIGKILL)
-        rig.gateway.wait_ready(6)  # it takes one second on an idle machine
+        rig.gateway.wait_ready(10)  # it takes one second on an idle machine
         until(lambda: len(told) > 15, "more calls")
     assert set(told.values()) == {200}
 

@@ -14,6 +14,8 @@ from tests.support.chaos import ChaosProxy
 from tests.support.gateway import GatewayProcess, until
 from tests.support.ledger import LedgerUpstream
 
+pytestmark = pytest.mark.apart
+
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:

@@ -21,7 +21,7 @@ GET = b"GET /v1/payments/p1 HTTP/1.1\r\nHost: a\r\n\r\n"
 @pytest.mark.parametrize("jump", JUMPS)
 def test_x7_a_wall_clock_that_jumps_gives_no_rate_away_and_takes_none(tmp_path, jump: int) -> None:
     """Windows count by the monotonic clock: what the wall says changes nothing."""
-    counters = table.join(table.make(tmp_path))
+    counters = table.alone(tmp_path)
     try:
         step = build(route(), PLANS, counters)
         who = consumer()
@@ -33,7 +33,7 @@ def test_x7_a_wall_clock_that_jumps_gives_no_rate_away_and_takes_none(tmp_path, 
 
 
 def test_x7_a_clock_that_stands_still_admits_one_limit_and_no_more(tmp_path) -> None:
-    counters = table.join(table.make(tmp_path))
+    counters = table.alone(tmp_path)
     try:
         step = build(route(), PLANS, counters)
         who = consumer()

@@ -1,5 +1,6 @@
 """Which calls a worker begins, by class, by what the loop's lag and its memory say; and who may connect. Time is given."""
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from faregate.gateway.gradient import Gate
 from faregate.gateway.wheel import TICK_S
 from faregate.snapshot.call import Call, ReadyRoute
 from faregate.snapshot.data import GatewayLimits
+from faregate.stores.shared_counts import SharedCounts, create
 from tests.gateway.fakes import OK, FakeTransport, World, make_route
 
 ALL = frozenset({LOW, NORMAL, CRITICAL})
@@ -110,6 +112,26 @@ def test_all_together_have_the_lesser_of_the_cap_and_the_descriptors(
     assert door.admits("192.0.2.1", most - 1, trusted=True)
     assert not door.admits("192.0.2.1", most, trusted=True)
     assert door.refused["connections"] == 1
+
+
+def test_the_caps_hold_for_all_workers_together() -> None:
+    memory = create()
+    counts = [SharedCounts(memory, index) for index in range(2)]
+    one, two = doors = [keeper(connections=5, connections_per_address=3) for _ in range(2)]
+    for door, counted in zip(doors, counts, strict=True):
+        door.shared = counted
+    here, there = "192.0.2.1", "192.0.2.2"
+    assert [door.admits(here, 0, trusted=False) for door in (one, two, one, two, one)] == [True] * 3 + [
+        False
+    ] * 2
+    assert [door.admits(there, 0, trusted=True) for door in (one, two, two, one)] == [True] * 2 + [False] * 2
+    assert [door.refused["connections_per_address"] for door in doors] == [1, 1]
+    assert [door.refused["connections"] for door in doors] == [1, 1]
+    one.left(here)
+    assert two.admits(here, 1, trusted=False), "room that one worker has is the other's too"
+    for counted in counts:
+        counted.close()
+    os.close(memory)
 
 
 def test_short_memory_lets_a_few_in() -> None:

@@ -3,8 +3,18 @@
 import pytest
 
 from faregate.gateway.admission import CALLS_MIN
-from faregate.gateway.budget import MIN_WATCHED_BYTES, budget, machine_memory, mebibytes
+from faregate.gateway.budget import (
+    MIN_WATCHED_BYTES,
+    READ_BYTES_MAX,
+    UPSTREAM_HELD_BYTES_MAX,
+    budget,
+    machine_memory,
+    mebibytes,
+)
+from faregate.gateway.http2.frames import STREAM_WINDOW_BYTES
+from faregate.gateway.http2.stream import QUEUED_HIGH_BYTES
 from faregate.gateway.overload import LOOK_EVERY_S, Overload, patience, resident_bytes
+from faregate.gateway.upstream import WRITE_HIGH_BYTES
 from faregate.snapshot.data import Gateway, GatewayLimits, Listener, ListenerTls
 from tests.gateway.fakes import World
 
@@ -38,6 +48,12 @@ def test_the_bound_is_the_lesser_of_both() -> None:
     small = gateway(connections=100, calls=50)
     assert budget(small, 1, 0, 64 * GIB).bound == budget(small, 1, 0, 64 * GIB).fillable
     assert budget(small, 1, 0, GIB // 4).bound == budget(small, 1, 0, GIB // 4).watched
+
+
+def test_an_http_2_call_at_its_worst_is_within_what_is_counted_for_a_call() -> None:
+    """What waits of its body, what its upstream has not taken, its answer's queue and a read behind it."""
+    up = STREAM_WINDOW_BYTES + (WRITE_HIGH_BYTES + STREAM_WINDOW_BYTES)
+    assert up + QUEUED_HIGH_BYTES + READ_BYTES_MAX <= UPSTREAM_HELD_BYTES_MAX + READ_BYTES_MAX
 
 
 def test_what_the_machine_tells_is_used() -> None:

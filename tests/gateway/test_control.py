@@ -35,7 +35,7 @@ def test_anything_else_is_an_error(line: bytes) -> None:
 
 
 def test_worker_settings_survive_the_command_line() -> None:
-    settings = WorkerSettings(0, 2, [5, 6], 7, "/data/snapshot", "1.1 faregate-ab", "/run/feed")
+    settings = WorkerSettings(0, 2, [5, 6], 7, 8, 9, "/data/snapshot", "1.1 faregate-ab", "/run/feed")
     assert msgspec.json.decode(msgspec.json.encode(settings).decode(), type=WorkerSettings) == settings
 
 

@@ -29,8 +29,8 @@ class FakeLine:
         pass
 
 
-def crew_of(tmp_path: Path, count: int, answers: dict[str, Message]) -> tuple[Crew, list[FakeLine]]:
-    crew = Crew(tmp_path / "counters.bin", lambda index, line: None, lambda coroutine: None)  # type: ignore[arg-type, return-value]
+def crew_of(count: int, answers: dict[str, Message]) -> tuple[Crew, list[FakeLine]]:
+    crew = Crew(lambda index, line: None, lambda coroutine: None)  # type: ignore[arg-type, return-value]
     crew.sharers = count
     lines = []
     for index in range(count):
@@ -43,22 +43,22 @@ def crew_of(tmp_path: Path, count: int, answers: dict[str, Message]) -> tuple[Cr
     return crew, lines
 
 
-def test_a_revision_is_taken_when_every_worker_has_said_so(tmp_path: Path) -> None:
-    crew, lines = crew_of(tmp_path, 2, {"reload": Message("reloaded", revision=4)})
+def test_a_revision_is_taken_when_every_worker_has_said_so() -> None:
+    crew, lines = crew_of(2, {"reload": Message("reloaded", revision=4)})
     assert asyncio.run(crew.offer(Message("reload", snapshot="s", revision=4)))
     assert [place.revision for place in crew.places] == [4, 4]
     assert [len(line.sent) for line in lines] == [1, 1]
 
 
-def test_one_refusal_ends_the_offer_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    crew, _ = crew_of(tmp_path, 2, {"reload": Message("failed", revision=4, reason="why")})
+def test_one_refusal_ends_the_offer_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    crew, _ = crew_of(2, {"reload": Message("failed", revision=4, reason="why")})
     assert not asyncio.run(crew.offer(Message("reload", revision=4)))
     assert "worker 0: why" in capsys.readouterr().err
     assert crew.refusal == "why", "which status repeats"
 
 
-def test_one_of_a_generation_speaks_and_stays_when_others_come_and_go(tmp_path: Path) -> None:
-    crew, _ = crew_of(tmp_path, 2, {})
+def test_one_of_a_generation_speaks_and_stays_when_others_come_and_go() -> None:
+    crew, _ = crew_of(2, {})
     del crew.places[:1]  # as after an upgrade: another generation held the lowest index
     assert crew.speaker() == 1
     crew.places.append(WorkerPlace(0))  # it is free again
@@ -67,8 +67,8 @@ def test_one_of_a_generation_speaks_and_stays_when_others_come_and_go(tmp_path: 
     assert crew.speaker() == 1
 
 
-def test_a_worker_that_starts_while_a_revision_is_offered_is_offered_it_too(tmp_path: Path) -> None:
-    crew, lines = crew_of(tmp_path, 1, {})
+def test_a_worker_that_starts_while_a_revision_is_offered_is_offered_it_too() -> None:
+    crew, lines = crew_of(1, {})
 
     async def play() -> bool:
         offer = asyncio.ensure_future(crew.offer(Message("reload", revision=4)))
@@ -81,8 +81,8 @@ def test_a_worker_that_starts_while_a_revision_is_offered_is_offered_it_too(tmp_
     assert [message.what for message in lines[0].sent] == ["reload", "reload"]
 
 
-def test_sharing_is_heard_by_all_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    crew, lines = crew_of(tmp_path, 2, {"share": Message("shared")})
+def test_sharing_is_heard_by_all_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew, lines = crew_of(2, {"share": Message("shared")})
     assert asyncio.run(crew.share(4))
     assert [line.sent for line in lines] == [[Message("share", workers=4)]] * 2
     lines[1].answers.clear()
@@ -91,8 +91,8 @@ def test_sharing_is_heard_by_all_before_it_counts(tmp_path: Path, monkeypatch: p
     assert not asyncio.run(crew.share(5))
 
 
-def test_fewer_workers_are_drained_and_get_no_successor(tmp_path: Path) -> None:
-    crew, lines = crew_of(tmp_path, 3, {})
+def test_fewer_workers_are_drained_and_get_no_successor() -> None:
+    crew, lines = crew_of(3, {})
     gone = crew.places[1:]
     asyncio.run(crew.resize(1, 12.0))
     assert [place.index for place in crew.places] == [0]
@@ -101,8 +101,8 @@ def test_fewer_workers_are_drained_and_get_no_successor(tmp_path: Path) -> None:
     assert [(line.sent[0].what, line.sent[0].grace) for line in lines[1:]] == [("drain", 12.0)] * 2
 
 
-def test_descriptors_go_to_every_worker_that_is_there(tmp_path: Path) -> None:
-    crew, lines = crew_of(tmp_path, 2, {"listen": Message("listening")})
+def test_descriptors_go_to_every_worker_that_is_there() -> None:
+    crew, lines = crew_of(2, {"listen": Message("listening")})
     crew.places[1].ready.clear()  # it is starting, with the new listeners
 
     class Socket:
@@ -117,7 +117,7 @@ def test_descriptors_go_to_every_worker_that_is_there(tmp_path: Path) -> None:
 def test_calls_that_were_cut_are_summed_for_the_end_and_said_at_once_of_a_worker_too_many(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    crew, _ = crew_of(tmp_path, 2, {})
+    crew, _ = crew_of(2, {})
     crew.heard(crew.places[0], Message("cut", calls=1))
     assert "1 call was still running when the grace time ended" in capsys.readouterr().err
     crew.cut = 0

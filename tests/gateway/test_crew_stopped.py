@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -36,8 +35,8 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 @pytest.fixture
-def crew(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> Crew:
-    crew = Crew(tmp_path / "counters.bin", lambda index, line: None, lambda coroutine: None)  # type: ignore[arg-type, return-value]
+def crew(processes: list[subprocess.Popen[bytes]]) -> Crew:
+    crew = Crew(lambda index, line: None, lambda coroutine: None)  # type: ignore[arg-type, return-value]
     for index, process in enumerate(processes):
         place = WorkerPlace(index)
         place.process = Running(process)  # type: ignore[assignment]
@@ -83,7 +82,7 @@ def test_a_dead_workers_places_that_cannot_be_freed_point_to_who_is_stopped(
     error: CountersError,
     ended: bool,
 ) -> None:
-    def fails(path: Path, index: int) -> int:
+    def fails(memory: int, index: int) -> int:
         raise error
 
     monkeypatch.setattr(module, "clear_worker", fails)

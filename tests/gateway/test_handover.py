@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def handover(line: int, form: int = FORM) -> Handover:
-    return Handover(form, "/c.yaml", "/data", line, 0, {}, {}, [0, 1], 2, 7, "1.1 me", Options(grace=5.0))
+    return Handover(
+        form, "/c.yaml", "/data", line, 0, 0, 0, {}, {}, [0, 1], 2, 7, "1.1 me", Options(grace=5.0)
+    )
 
 
 def test_the_settings_survive_the_command_line() -> None:

@@ -4,11 +4,14 @@ import asyncio
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
 
-from faregate.gateway.revisions import CompileError, compile_file, put_to_work, revision_on_disk
+from faregate.gateway import starting
+from faregate.gateway.children import StartError
+from faregate.gateway.revisions import NICE, CompileError, compile_file, put_to_work, revision_on_disk
 from faregate.snapshot import encoded
 from faregate.snapshot.data import FORMAT, Consumer, Gateway, Listener, Outline, Plan, Route, Snapshot
 
@@ -78,6 +81,38 @@ def test_a_refusal_says_the_true_reason(
         asyncio.run(compile_file(config, tmp_path / "out"))
     assert str(told.value) == (reason + str(config) if reason.endswith(" ") else reason)
     assert told.value.missing is missing
+
+
+@pytest.mark.parametrize(("asked", "nice"), [({}, "10"), ({"nice": 0}, "0")])
+def test_calls_go_before_a_compilation_unless_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, int], nice: str
+) -> None:
+    told = tmp_path / "told"
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho "$@" > {told}\nexit 1\n')
+    program.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(program))
+    (tmp_path / "faregate.yaml").write_text("")
+    with pytest.raises(CompileError):
+        asyncio.run(compile_file(tmp_path / "faregate.yaml", tmp_path / "out", **asked))
+    assert told.read_text().split()[-2:] == ["--nice", nice]
+
+
+@pytest.mark.parametrize(("inherited", "nice"), [(None, 0), (object(), NICE)])
+def test_only_a_successor_compiles_beside_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherited: object, nice: int
+) -> None:
+    seen: list[int] = []
+
+    async def compiled(*_: object, nice: int) -> None:
+        seen.append(nice)
+        raise CompileError("there is none", missing=True)
+
+    monkeypatch.setattr(starting, "compile_file", compiled)
+    running = SimpleNamespace(config=tmp_path, runtime=tmp_path, options=SimpleNamespace(strict=True))
+    with pytest.raises(StartError):
+        asyncio.run(starting._configuration(running, inherited))  # type: ignore[arg-type]
+    assert seen == [nice]
 
 
 def test_a_compilation_does_not_outlive_the_gateway_that_asked_for_it(

@@ -33,9 +33,8 @@ from faregate.snapshot.data import (
     Version,
 )
 from faregate.snapshot.encoded import encode
-from faregate.stores.counters import Counters
-from faregate.stores.counters_prepare import Capacity, prepare
 from faregate.stores.keysets import KeySets
+from tests.stores import table
 
 PAUSE_MAX_S = 0.010
 ResultT = TypeVar("ResultT")
@@ -75,8 +74,7 @@ def timed(work: Generator[None, None, ResultT], spent: list[float]) -> Generator
 class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        prepare(folder / "counters.bin", Capacity(100, 10), now=time.monotonic_ns(), wall=time.time())
-        self.counters = Counters.open(folder / "counters.bin", 0, 1)
+        self.counters = table.alone(folder)
         self.keysets = KeySets(lambda ca: None, SystemClock(), folder)  # type: ignore[arg-type, return-value]
         self.loop = asyncio.get_running_loop()
 
@@ -130,12 +128,48 @@ def test_no_piece_of_a_large_reload_keeps_the_loop_for_ten_milliseconds(
             spent.append(time.thread_time() - begun)
             await free(gone, large)
             assert large == []
+            begun = time.thread_time()
+            gc.collect()
+            spent.append(time.thread_time() - begun)
             print(
                 f"\nrevision {revision}: {whole:.2f} s of work; the longest pieces "
                 f"{', '.join(f'{piece * 1000:.1f}' for piece in sorted(spent)[-4:])} ms"
             )
             assert max(spent) < PAUSE_MAX_S
             assert len(runtime.router.nodes) >= 10_000
+        bench.counters.close()
+
+    asyncio.run(play())
+
+
+def test_reloads_collect_nothing_and_what_they_replace_is_freed(tmp_path: Path) -> None:
+    """What is built is put where no collection looks: it must go by its references alone, or memory would grow by each reload."""
+    collected: list[str] = []
+
+    def noted(phase: str, _: dict[str, int]) -> None:
+        collected.append(phase)
+
+    async def play() -> None:
+        bench = Bench(tmp_path)
+        paths = [bench.write(snapshot(200, 3000, revision, plan=revision)) for revision in range(1, 8)]
+        runtime = bench.first(paths[0])
+        gc.collect()
+        gc.freeze()
+        frozen = [gc.get_freeze_count()]
+        gc.callbacks.append(noted)
+        try:
+            for path in paths[1:]:
+                former, runtime = runtime, await bench.reload(path, runtime, [])
+                large, gone = former.large, weakref.ref(former)
+                del former
+                frozen.append(gc.get_freeze_count())
+                await free(gone, large)
+                frozen.append(gc.get_freeze_count())
+        finally:
+            gc.callbacks.remove(noted)
+        assert collected == []
+        assert frozen[1] - frozen[2] > 3000, "a revision is thousands of objects"
+        assert abs(frozen[-1] - frozen[4]) < 100, frozen
         bench.counters.close()
 
     asyncio.run(play())
@@ -202,6 +236,70 @@ def test_work_waits_for_others_between_its_slices() -> None:
 
     assert asyncio.run(play()) == "done"
     assert turns >= 10
+
+
+def test_the_longest_piece_between_two_waits_is_known_by_the_clock_and_in_processor_time() -> None:
+    pauses = slices.Pauses()
+
+    def busy(seconds: float) -> None:
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+
+    async def work() -> str:
+        busy(0.002)
+        await asyncio.sleep(0.05)
+        busy(0.004)
+        await asyncio.sleep(0)
+        time.sleep(0.02)  # noqa: ASYNC251 - keeps the loop without working
+        return "done"
+
+    assert asyncio.run(pauses.over(work())) == "done"
+    assert pauses.wall_s >= 0.02
+    assert 0.004 <= pauses.processor_s < 0.02
+    assert {reading.labels for reading in pauses.readings()} == {("wall",), ("processor",)}
+    pauses.forget()
+    assert pauses.wall_s == pauses.processor_s == 0.0
+
+
+def test_what_is_measured_fails_and_is_cancelled_as_ever() -> None:
+    seen: list[str] = []
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            seen.append("cancelled")
+            raise
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("why")
+
+    async def play() -> None:
+        task = asyncio.ensure_future(slices.Pauses().over(cleans_up()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(ValueError, match="why"):
+            await slices.Pauses().over(fails())
+
+    asyncio.run(play())
+    assert seen == ["cancelled"]
+
+
+def test_connections_are_told_of_a_reload_in_pieces() -> None:
+    told: list[int] = []
+
+    class Client:
+        def forget(self) -> None:
+            told.append(len(told))
+
+    pieces = list(slices.told([Client() for _ in range(1000)]))  # type: ignore[misc]
+    assert len(told) == 1000
+    assert len(pieces) >= 10
 
 
 def test_what_is_large_stays_until_its_owner_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

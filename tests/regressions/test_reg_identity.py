@@ -136,7 +136,7 @@ def test_reg_single_flight_key_tuple_limits_of_different_callers_never_share_a_c
     tmp_path: object,
 ) -> None:
     """Names chosen so that they would run together if they were only joined."""
-    counters = table.join(table.make(tmp_path))
+    counters = table.alone(tmp_path)
     try:
         step = build(route(), PLANS, counters)
         assert step is not None

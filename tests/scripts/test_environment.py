@@ -60,6 +60,19 @@ def test_it_is_in_order_until_packages_change(
     assert environment.is_ready(ready, "run") is same
 
 
+@pytest.mark.parametrize(("told_not_to", "kept"), [("1", True), ("", False)])
+def test_bytecode_is_kept_where_python_would_not_write_it_by_itself(
+    checkout: Path, ready: Path, monkeypatch: pytest.MonkeyPatch, told_not_to: str, kept: bool
+) -> None:
+    (checkout / "src").mkdir()
+    (checkout / "src" / "module.py").write_text("PLACE = 1\n")
+    (ready / "bin").mkdir()
+    (ready / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", told_not_to)
+    environment.keep_bytecode(ready)
+    assert any((checkout / "src").rglob("*.pyc")) is kept
+
+
 def test_an_unfinished_one_is_not_in_order(ready: Path) -> None:
     environment.write_note(ready, {"python": environment.read_note(ready)["python"]})
     assert not environment.is_ready(ready, "run")

@@ -126,7 +126,7 @@ def test_the_data_folder_and_what_holds_secrets_are_for_their_owner_alone(place:
     folder = place.gateway.folder / "data"
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {"snapshot": 0o600, "counters.bin": 0o600}.items() <= modes.items()
+    assert {"snapshot": 0o600, "health.bin": 0o600}.items() <= modes.items()
     assert modes["access.jsonl"] & 0o007 == 0
 
 

@@ -1,4 +1,6 @@
-"""``python -m tests.soak --seconds N --seed S``: prints a JSON summary; exit status 1 when an invariant was broken."""
+"""``python -m tests.soak --seconds N --seed S``: prints a JSON summary, and writes it with ``--report FILE``; exit status 1 when an
+invariant was broken.
+"""
 
 import argparse
 import json
@@ -6,7 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.run import Plan, soak
+from tests.soak.run import soak
+from tests.soak.schedule import Plan
 
 
 def main() -> int:
@@ -19,6 +22,7 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="names of faults, joined by commas; all by default")
     parser.add_argument("--folder", type=Path, help="keeps the gateway's folder there")
+    parser.add_argument("--report", type=Path, help="writes the summary there as well")
     options = parser.parse_args()
     plan = Plan(options.seconds, options.seed, options.per_second, options.every, options.only)
     if options.folder is not None:
@@ -27,6 +31,8 @@ def main() -> int:
     else:
         with tempfile.TemporaryDirectory(prefix="faregate-soak-") as folder:
             summary = soak(plan, Path(folder))
+    if options.report is not None:
+        options.report.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=1))
     return 1 if summary["violations"] else 0
 

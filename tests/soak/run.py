@@ -1,219 +1,204 @@
-"""One soak: a gateway between keyed load and an upstream that keeps accounts, seeded faults, and the summary.
+"""One soak: callers of every kind and none of them alone, seeded faults in two lanes, and the summary of what the judges found.
 
-One upstream has two targets, behind the chaos proxy and reached directly, so that the gateway must tell a sick target from a well one;
-another has only the first, so that there are calls that cannot be sent. Descriptors
-and threads are compared while nothing is in flight and every pooled connection has been closed, before and after.
+Descriptors, threads and places are compared while nothing is in flight and every pooled connection has been closed, before and after. Upgrades and kills
+replace processes, so they are compared by what they are, the largest of each.
 """
 
 import asyncio
 import contextlib
-import random
-import signal
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from tests.soak.faults import Window, World, descriptors, inject, resident_kib, threads
-from tests.soak.invariants import Story, outcomes, slope_kib_per_minute
-from tests.support.chaos_process import ChaosProcess
-from tests.support.configuration import Tree, base, changed, key_line, public_api, with_payments
-from tests.support.gateway import GatewayProcess, until
-from tests.support.ledger import LedgerUpstream
-from tests.support.load_keyed import Caller, KeyedLoad
-from tests.support.records import parse_line
+from tests.soak.invariants import Story, counted, outcomes
+from tests.soak.lifecycle import DISK_FULL, watch_ourselves
+from tests.soak.memory import Memory, descriptors, threads
+from tests.soak.rude import Rude
+from tests.soak.schedule import LONG_S, Plan, inject
+from tests.soak.tunnels import Tunnels
+from tests.soak.world import CALLERS, PLACES, RUDE_PATH, TALKERS, WORKERS, World, built, contexts
+from tests.support.client import RawClient, request
+from tests.support.gateway import until
+from tests.support.ledger import ANSWER_DELAY, ID
+from tests.support.load_http2 import Http2Load
+from tests.support.load_keyed import KeyedLoad, Told
 
-SLOPE_SECONDS_MIN: Final = 900
-"""Below this a slope says nothing; the growth over the run is bounded in its place."""
-SLOPE_KIB_PER_MINUTE_MAX: Final = 102.4
-GROWTH_KIB_MAX: Final = 16 << 10
-CALLERS: Final = (
-    Caller("acme", key_line("acme"), "/v2/payments"),
-    Caller("bare", key_line("bare"), "/v2/payments"),
-    Caller("-", "", "/lone/v1/pay"),
-)
-WARM_S: Final = 3.0
+WARM_S: Final = 2.0
 BEAT_S: Final = 0.1
 STALL_S: Final = 0.3
 """Less than half of the shortest deadline that the gateway holds our upstream to."""
 EXECUTOR_THREADS: Final = 6
 """Threads that asyncio starts when something is first read or resolved, and keeps; their number is bounded by its executor."""
+TALKS: Final = 6
+RUDE: Final = 3
+HELD_MS: Final = 400
 
 
-@dataclass(frozen=True)
-class Plan:
-    """``every_s`` 0 chooses: a tenth of the run, between 2 and 20 seconds. ``only``: names of faults, joined by commas."""
+class Load(Protocol):
+    """Callers of one kind; ``told`` holds every call that was begun."""
 
-    seconds: float
-    seed: int
-    per_second: float = 100
-    every_s: float = 0
-    only: str = ""
+    told: list[Told]
 
-    @property
-    def gap_s(self) -> float:
-        return self.every_s or min(20.0, max(2.0, self.seconds / 10))
+    async def run(self) -> None: ...
 
-    @property
-    def hold_s(self) -> float:
-        return min(3.0, self.gap_s / 3)
-
-    @property
-    def recovery_s(self) -> float:
-        return min(5.0, self.gap_s / 3)
+    def stop(self) -> None: ...
 
 
 @dataclass
-class LogIndex:
-    """Follows the access log and keeps two words a line. Every line is checked for its form."""
+class Everyone:
+    """Callers of one part of a soak."""
 
-    path: Path
-    lines: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
-    _offset: int = 0
-    _partial: bytes = b""
+    kinds: dict[str, Load]
+    tunnels: Tunnels
+    rude: Rude
 
-    def read(self) -> int:
-        """Takes in what is new; the number of calls with a line."""
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            new = file.read()
-        self._offset += len(new)
-        *whole, self._partial = (self._partial + new).split(b"\n")
-        for text in whole:
-            line = parse_line(text.decode())
-            told = (int(str(line.get("status", 0))), str(line["outcome"]))
-            self.lines.setdefault(str(line["request_id"]), []).append(told)
-        return len(self.lines)
+    @property
+    def loads(self) -> list[Load]:
+        return [*self.kinds.values(), self.tunnels, self.rude]
+
+    @property
+    def told(self) -> list[Told]:
+        return [call for load in self.loads for call in load.told]
 
 
-def configuration(port: int, manager_port: int, proxy_url: str, ledger_url: str) -> Tree:
-    tree = with_payments(base(port, manager_port, proxy_url, workers=2))
-    upstream = {
-        "targets": [proxy_url, ledger_url],
-        "balance": "round_robin",
-        "timeouts": {"connect": "500ms", "first_byte": "800ms", "idle": "800ms", "total": "4s"},
-        "health": {"passive": {"failures": 5, "within": "2s", "eject_for": "500ms", "max_ejected": "50%"}},
-        "connections": {"idle": 32, "max": 256},
+def everyone(world: World, plan: Plan, label: str) -> Everyone:
+    """Half of the calls by HTTP/1.1, a third of those with TLS; half by HTTP/2. Beside them tunnels, and the rude."""
+    plain, secure = world.gateway.address, ("127.0.0.1", world.tls_port)
+    one, two = contexts()
+    rate, seed = plan.per_second, plan.seed
+    count = max(12, int(rate / 4))
+    half = max(8, count // 2)
+    kinds: dict[str, Load] = {
+        "http1": KeyedLoad(plain, CALLERS, rate / 3, count, seed + 1, f"{label}-h1"),
+        "http1_tls": KeyedLoad(secure, CALLERS, rate / 6, half, seed + 2, f"{label}-tls", one),
+        "http2": Http2Load(secure, CALLERS, rate / 2, half, seed + 3, f"{label}-h2", two),
     }
-    tree = changed(tree, "upstreams", "main", to=upstream)  # type: ignore[arg-type]
-    lone = upstream | {"targets": [proxy_url], "health": {"passive": "off"}}
-    tree = changed(tree, "upstreams", "lone", to=lone)  # type: ignore[arg-type]
-    return changed(tree, "apis", "lone", to=public_api("lone", "/lone/v1"))
+    tunnels = Tunnels((plain, secure), one, TALKERS, TALKS, seed + 4, f"{label}-ws")
+    return Everyone(kinds, tunnels, Rude(plain, secure, RUDE_PATH, RUDE, seed + 5, two, f"{label}-rude"))
 
 
-def _quiet(world: World) -> dict[str, int]:
-    """Descriptors and threads of the processes that live through the run, with nothing in flight."""
-    until(lambda: world.gateway.metric("faregate_calls_in_flight") == 0, "no call in flight", 40)
-    pids = {"supervisor": world.gateway.pid, "worker": world.veteran}
-    counts = {f"{name}_threads": threads(pid) for name, pid in pids.items()}
-    return counts | {f"{name}_descriptors": descriptors(pid) for name, pid in pids.items()}
-
-
-async def _watch(world: World, log: LogIndex, samples: dict[str, list[tuple[float, float]]]) -> None:
-    begun = time.monotonic()
-    while True:
-        for name, pid in (("worker", world.veteran), ("supervisor", world.gateway.pid)):
-            samples.setdefault(name, []).append((time.monotonic() - begun, resident_kib(pid)))
-        await asyncio.to_thread(log.read)
-        await asyncio.sleep(1)
-
-
-async def _watch_ourselves(world: World) -> None:
-    """Callers and upstream live in this process: when the machine does not let it run, that is a fault like another."""
-    while True:
-        before = time.monotonic()
-        await asyncio.sleep(BEAT_S)
-        now = time.monotonic()
-        if now - before > BEAT_S + STALL_S:
-            world.stalls += 1
-            world.windows.append(Window("harness_stalled", before, now))
-
-
-async def _load_for(load: KeyedLoad, seconds: float) -> None:
-    running = asyncio.create_task(load.run())
-    await asyncio.sleep(seconds)
-    load.stop()
-    await running
-
-
-async def _play(
-    world: World, plan: Plan, load: KeyedLoad, log: LogIndex
-) -> dict[str, list[tuple[float, float]]]:
-    samples: dict[str, list[tuple[float, float]]] = {}
-    watching = asyncio.gather(_watch(world, log, samples), _watch_ourselves(world))
-    running = asyncio.create_task(load.run())
-    await inject(world, plan.gap_s, plan.seconds, plan.only)
-    await asyncio.sleep(plan.gap_s)
-    load.stop()
+async def play(world: World, plan: Plan, loads: list[Load], memory: Memory, *, faults: bool) -> None:
+    """All callers, for as long as the faults take; without faults for ``WARM_S``."""
+    watching = asyncio.gather(_watch(world, memory), watch_ourselves(world, BEAT_S, STALL_S))
+    running = asyncio.gather(*(load.run() for load in loads))
+    if faults:
+        await inject(world, plan)
+    await asyncio.sleep(plan.recovery_s if faults else WARM_S)
+    for load in loads:
+        load.stop()
     await running
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching
-    return samples
+
+
+async def _watch(world: World, memory: Memory) -> None:
+    gateway = world.gateway
+    while True:
+        now = time.monotonic()
+        roles = (("supervisor", gateway.now), ("manager", gateway.manager_pid()), ("worker", world.veteran))
+        for role, pid in roles:
+            if pid:
+                memory.note(role, pid, now)
+        await asyncio.to_thread(world.log.read)
+        world.log.turn_when_large()
+        await asyncio.sleep(1)
+
+
+def drained(world: World) -> dict[str, int]:
+    """Descriptors and threads by role once nothing is in flight and every pooled connection has been closed by its upstream."""
+    gateway = world.gateway
+    world.proxies.heal()
+    world.proxies.reset_all()
+    world.ledger.close_connections()
+    world.rpc.close_connections()
+    until(lambda: len(gateway.worker_pids()) == WORKERS and world.ready(), "every worker", 20)
+    for gauge, labels in (
+        ("faregate_calls_in_flight", {}),
+        ("faregate_tunnels", {}),
+        ("faregate_connections", {"side": "client"}),
+        ("faregate_connections", {"side": "upstream"}),
+    ):
+        until(lambda: gateway.metric(gauge, **labels) == 0, f"no more {gauge} {labels}", 40)  # noqa: B023 - used at once
+    time.sleep(0.3)  # files that are read again in threads
+    pids = {"supervisor": [gateway.now], "manager": [gateway.manager_pid()], "worker": gateway.worker_pids()}
+    counts = {f"{name}_threads": max(map(threads, some)) for name, some in pids.items()}
+    return counts | {f"{name}_descriptors": max(map(descriptors, some)) for name, some in pids.items()}
+
+
+async def places(world: World) -> tuple[list[int], list[Told]]:
+    """As many calls at once as one consumer may have: the statuses. A place that was never given back makes a 429."""
+    told: list[Told] = []
+
+    async def one(number: int) -> int:
+        call = Told(f"place-{number}", time.monotonic())
+        told.append(call)
+        async with RawClient(world.gateway.address, timeout_s=20) as client:
+            data = request("POST", CALLERS[0].path, f"{ID}: {call.name}", CALLERS[0].credential,
+                           f"{ANSWER_DELAY}: {HELD_MS}", body=b"{}")  # fmt: skip
+            answer = await client.ask(data, "POST")
+        call.status, call.ended, call.outcome = answer.status, time.monotonic(), "answered"
+        if answer.status != 200:
+            call.outcome = "refused"
+        return answer.status
+
+    return list(await asyncio.gather(*map(one, range(PLACES)))), told
 
 
 def soak(plan: Plan, folder: Path) -> dict[str, object]:
     """Runs the plan; ``violations`` in the summary is empty when every invariant held."""
-    with ExitStack() as stack:
-        ledger = stack.enter_context(LedgerUpstream())
-        proxy = stack.enter_context(ChaosProcess(ledger.address, plan.seed))
-        gateway = stack.enter_context(
-            GatewayProcess(folder, lambda port, manager: configuration(port, manager, proxy.url, ledger.url))
-        )
-        world = World(gateway, proxy, ledger, random.Random(plan.seed), plan.hold_s)
-        world.veteran = gateway.worker_pids()[0]
-        log = LogIndex(folder / "data" / "access.jsonl")
-        connections = max(12, int(plan.per_second / 4))
-        warm = KeyedLoad(gateway.address, CALLERS, plan.per_second, connections, plan.seed, "w")
-        asyncio.run(_load_for(warm, WARM_S))
-        before = _drained(world)
-        load = KeyedLoad(gateway.address, CALLERS, plan.per_second, connections, plan.seed + 1)
+    memory = Memory()
+    with built(folder, plan.seed, plan.hold_s) as world:
+        warm, callers = everyone(world, plan, "w"), everyone(world, plan, "k")
+        asyncio.run(play(world, plan, [*warm.kinds.values(), warm.tunnels], Memory(), faults=False))
+        before = drained(world)
         begun = time.monotonic()
-        samples = asyncio.run(_play(world, plan, load, log))
+        asyncio.run(play(world, plan, callers.loads, memory, faults=True))
         lasted = time.monotonic() - begun
-        after = _drained(world)
-        told = [*warm.told, *load.told, *world.strangers]
-        gateway.stop(signal.SIGTERM)  # every line is written when it has ended
-        log.read()
-        story = Story(told, ledger.entries, log.lines, world.kills, world.windows, plan.recovery_s)
-        violations = story.judge()
-        violations += [f"upstream received no HTTP: {error}" for error in ledger.errors]
+        world.restore()
+        after = drained(world)
+        held, placed = asyncio.run(places(world))
+        world.gateway.stop()  # every line is written when it has ended
+        world.log.read()
+        told = [*warm.told, *callers.told, *world.strangers, *placed]
+        talks = [*warm.tunnels.talks, *callers.tunnels.talks]
+        story = Story(
+            told, world.ledger.entries, world.log.lines, world.kills, world.windows, plan.recovery_s, talks,
+            world.lines_lost, len(world.log.stumps),
+        )  # fmt: skip
+        figures, grown = memory.report(long=lasted >= LONG_S)
+        violations = [*story.judge(), *world.complaints, *_leftovers(before, after, held), *grown]
         violations += [
-            f"{name}: {before[name]} before, {after[name]} after"
-            for name in before
-            if after[name] > before[name] + (EXECUTOR_THREADS if "threads" in name else 0)
+            f"upstream received no HTTP: {error}" for error in world.ledger.errors + world.rpc.errors
         ]
-        slopes = {name: round(slope_kib_per_minute(points), 1) for name, points in samples.items()}
-        growth = {name: round(points[-1][1] - points[0][1]) for name, points in samples.items()}
-        violations += _memory(slopes, growth, lasted)
+        violations += [f"traceback: {text}" for text in world.gateway.tracebacks()]
+        violations += [f"wrong line in the log: {line}" for line in world.log.wrong]
+        made = {name: len(load.told) for name, load in callers.kinds.items()}
         return {
-            "seed": plan.seed, "seconds": round(lasted), "calls": len(told), "per_second": round(len(load.told) / lasted, 1),
-            "upstream_calls": len(ledger.entries), "log_lines": len(log.lines), "faults": [window.name for window in world.windows if window.name != "harness_stalled"],
-            "harness_stalls": world.stalls,
-            "kills": len(world.kills), "outcomes": outcomes(told), "before": before, "after": after,
-            "memory_slope_kib_per_minute": slopes, "memory_growth_kib": growth,
+            "seed": plan.seed, "seconds": round(lasted), "calls": len(told), "calls_by_kind": made,
+            "calls_per_second": round(sum(made.values()) / lasted, 1), "outcomes": outcomes(told),
+            "tunnels": counted(talk.end for talk in talks), "echoes": sum(talk.echoed for talk in talks),
+            "rude": callers.rude.manners, "upstream_calls": len(world.ledger.entries),
+            "log_lines": len(world.log.lines), "log_turned": world.log.turns,
+            "faults": counted(window.name for window in world.windows),
+            "left_out": [f"{DISK_FULL}: {world.disk.why_not}"] if world.disk.why_not else [],
+            "kills": len(world.kills), "taken_along_by_kills": story.taken_along, "upgrades": world.upgrades,
+            "reloads_refused": world.refusals, "raced_with_a_drain": story.raced, "harness_stalls": world.stalls,
+            "lines_lost": {"counted": world.lines_lost, "missed": story.unlogged, "stumps": story.stumps},
+            "places": counted(map(str, held)), "before": before, "after": after, "memory": figures,
+            "windows": [f"{one.begin - begun:.1f}-{one.end - begun:.1f} {one.name}" for one in world.windows],
             "violations_in_all": len(violations), "violations": violations[:50],
         }  # fmt: skip
 
 
-def _drained(world: World) -> dict[str, int]:
-    """The counts once every pooled connection has been closed by its upstream."""
-    world.proxy.heal()
-    world.proxy.reset_all()
-    world.ledger.close_connections()
-    until(lambda: len(world.gateway.worker_pids()) == 2, "both workers", 5)
-    time.sleep(0.3)  # the ends of pooled connections travel; nothing tells when the last has been seen
-    return _quiet(world)
-
-
-def _memory(slopes: dict[str, float], growth: dict[str, int], lasted: float) -> list[str]:
-    if lasted >= SLOPE_SECONDS_MIN:
-        return [
-            f"memory of the {name}: {slope} KiB a minute"
-            for name, slope in slopes.items()
-            if slope > SLOPE_KIB_PER_MINUTE_MAX
-        ]
-    return [
-        f"memory of the {name} grew {grown} KiB" for name, grown in growth.items() if grown > GROWTH_KIB_MAX
+def _leftovers(before: dict[str, int], after: dict[str, int], held: list[int]) -> list[str]:
+    """What was not given back."""
+    found = [
+        f"{name}: {before[name]} before, {after[name]} after"
+        for name in before
+        if after[name] > before[name] + (EXECUTOR_THREADS if "threads" in name else 0)
     ]
+    if set(held) != {200}:
+        found.append(f"places not given back: of {PLACES} calls at once {counted(map(str, held))}")
+    return found

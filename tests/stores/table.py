@@ -1,5 +1,6 @@
-"""A file of counters in a test's own folder, a clock that the test holds, and a worker that dies at a chosen write."""
+"""Counters of a test's own, a clock that the test holds, and a worker that dies at a chosen write."""
 
+import os
 from pathlib import Path
 
 from faregate.stores.counters import Counters
@@ -62,14 +63,24 @@ class DyingMemory:
         self.memory.release()
 
 
-def make(folder: Path, *, consumers: int = 0, addresses: int = 0, boot_id: str = "boot-1") -> Path:
-    path = folder / "counters.bin"
-    prepare(path, Capacity(consumers, addresses), now=1_000 * SECOND, wall=WALL, boot_id=boot_id)
-    return path
+def make(folder: Path, *, consumers: int = 0, addresses: int = 0, boot_id: str = "boot-1") -> int:
+    """The descriptor of new counters, which go on from what is saved in ``folder``; the caller closes it."""
+    saved = folder / "counters.bin"
+    capacity = Capacity(consumers, addresses)
+    return prepare(saved, capacity, now=1_000 * SECOND, wall=WALL, boot_id=boot_id).memory
 
 
-def join(path: Path, index: int = 0, workers: int = 1, clock: HeldClock | None = None) -> Counters:
-    return Counters.open(path, index, workers, clock=clock or HeldClock(), pause=lambda seconds: None)
+def join(memory: int, index: int = 0, workers: int = 1, clock: HeldClock | None = None) -> Counters:
+    return Counters.open(memory, index, workers, clock=clock or HeldClock(), pause=lambda seconds: None)
+
+
+def alone(folder: Path, *, consumers: int = 0) -> Counters:
+    """New counters with one worker on them."""
+    memory = make(folder, consumers=consumers)
+    try:
+        return join(memory)
+    finally:
+        os.close(memory)
 
 
 def most_in_window(admitted: list[int], window: int) -> int:

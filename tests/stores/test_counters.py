@@ -49,8 +49,8 @@ def fill(counters, make=window, now=START):
     return number
 
 
-def test_workers_find_the_same_slot_for_the_same_counter(path):
-    one, two = table.join(path, 0, 2), table.join(path, 1, 2)
+def test_workers_find_the_same_slot_for_the_same_counter(memory):
+    one, two = table.join(memory, 0, 2), table.join(memory, 1, 2)
     first, second = (Window(each, each.owner(b"acme"), "plan", 5, 1_000) for each in (one, two))
     assert [admit(first), admit(second), admit(first), admit(second), admit(first), admit(second)] == [
         True
@@ -84,7 +84,7 @@ def test_another_file_places_the_same_names_elsewhere(tmp_path):
     placed = []
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        counters = table.join(table.make(tmp_path / folder))
+        counters = table.alone(tmp_path / folder)
         placed.append(
             [counters.digest(counters.owner(b"%d" % name), "plan", Kind.BUCKET) for name in range(50)]
         )
@@ -100,7 +100,7 @@ def test_addresses_never_lie_in_the_partitions_of_consumers(counters):
 
 
 def test_at_the_planned_load_no_counter_goes_without_a_slot(tmp_path):
-    counters = table.join(table.make(tmp_path, consumers=20_000))
+    counters = table.alone(tmp_path, consumers=20_000)
     for number in range(4_000):
         owner = counters.owner(b"merchant-%d" % number)
         for scope in ("plan", "api a", "route b"):

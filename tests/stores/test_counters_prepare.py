@@ -1,16 +1,18 @@
-"""What survives a restart, another size, another boot, a damaged file and a dead worker."""
+"""What survives a stop, a crash, another size, another boot, a damaged file and a dead worker."""
 
 import os
 import stat
+from contextlib import closing, contextmanager
 
 import pytest
 
 from faregate.policies.concurrency.step import Concurrency
 from faregate.policies.quota.step import Calendar, Quota
 from faregate.policies.rate_limit.step import Bucket, Window
+from faregate.stores.counters import Counters
 from faregate.stores.counters_head import CountersError
-from faregate.stores.counters_layout import PARTITION_BYTES
 from faregate.stores.counters_prepare import PARTITIONS_MAX, Capacity, clear_worker, prepare
+from faregate.stores.counters_saved import save
 from tests.stores import table
 from tests.stores.table import SECOND, WALL
 
@@ -19,8 +21,19 @@ SMALL = Capacity(0, 0)
 LARGE = Capacity(40_000, 20_000)
 
 
-def again(path, capacity=SMALL, boot_id="boot-1", wall=WALL):
-    return prepare(path, capacity, now=START, wall=wall, boot_id=boot_id)
+@pytest.fixture
+def saved(tmp_path):
+    return tmp_path / "counters.bin"
+
+
+@contextmanager
+def again(saved, capacity=SMALL, boot_id="boot-1", wall=WALL):
+    """The next start of a gateway."""
+    done = prepare(saved, capacity, now=START, wall=wall, boot_id=boot_id)
+    try:
+        yield done
+    finally:
+        os.close(done.memory)
 
 
 def counters_of(counters, number):
@@ -29,7 +42,12 @@ def counters_of(counters, number):
         Window(counters, owner, "plan", 5, 60_000),
         Bucket(counters, owner, "plan", 5, 60_000, burst=5),
         Quota(counters, owner, "quota", 5, Calendar(0)),
+        Window(counters, owner, "plan", 5, 86_400_000),
+        Bucket(counters, owner, "slow", 5, 86_400_000, burst=5),
     )
+
+
+NAMES = ("window of a minute", "bucket of a minute", "quota of a month", "window of a day", "bucket of a day")
 
 
 def admitted(counter, wall=WALL):
@@ -40,8 +58,8 @@ def admitted(counter, wall=WALL):
     return count
 
 
-def use(path, take=3, callers=40):
-    counters = table.join(path)
+def use(memory, take=3, callers=40):
+    counters = table.join(memory)
     for number in range(callers):
         for counter in counters_of(counters, number):
             for _ in range(take):
@@ -50,103 +68,188 @@ def use(path, take=3, callers=40):
     counters.close()
 
 
-def left(path, callers=40, wall=WALL):
-    counters = table.join(path)
+def keep(memory, saved, *, everything=True, wall=WALL, **options):
+    with closing(Counters(memory)) as counters:
+        return save(counters, saved, now=START, wall=wall, everything=everything, **options)
+
+
+def used_and_saved(saved, everything=True):
+    with again(saved) as done:
+        use(done.memory)
+        return keep(done.memory, saved, everything=everything)
+
+
+def left(done, callers=40, wall=WALL):
+    """How many calls each caller has left of 5, by kind of limit."""
+    counters = table.join(done.memory)
     found = {
         tuple(admitted(counter, wall) for counter in counters_of(counters, number))
         for number in range(callers)
     }
     counters.close()
-    return found
+    assert len(found) == 1
+    return dict(zip(NAMES, found.pop(), strict=True))
 
 
-def test_a_new_file_is_for_its_owner_only_and_takes_its_space_at_once(tmp_path):
-    path = table.make(tmp_path)
-    status = path.stat()
-    assert stat.S_IMODE(status.st_mode) == 0o600
-    assert status.st_size == 4096 + 32 * PARTITION_BYTES
-    assert status.st_blocks * 512 >= status.st_size, (
-        "a hole on a full disk would kill the worker that writes into it"
-    )
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["counters.bin", "counters.bin.lock"]
+ALL_KEPT = dict.fromkeys(NAMES, 2)
+NOTHING_KEPT = dict.fromkeys(NAMES, 5)
 
 
-def test_a_restart_keeps_every_count(path):
-    use(path)
-    assert again(path).event == "kept"
-    assert left(path) == {(2, 2, 2)}
+def test_the_counters_lie_in_memory_that_takes_room_only_where_it_is_used(saved):
+    with again(saved, LARGE) as done:
+        status = os.fstat(done.memory)
+        assert status.st_size == done.memory_bytes > 60_000 * 3 // 2 * 576
+        assert status.st_blocks * 512 <= 8192
+    assert not saved.exists()
 
 
-def test_a_larger_configuration_moves_every_count_into_a_larger_file(path):
-    use(path)
-    done = again(path, LARGE)
-    assert (done.event, done.carried) == ("resized", 120)
-    assert path.stat().st_size == done.file_bytes > 60_000 * 3 // 2 * 576
-    assert left(path) == {(2, 2, 2)}
+def test_nobody_can_cut_the_memory_short_under_a_worker(memory):
+    with pytest.raises(PermissionError):
+        os.ftruncate(memory, 4096)
 
 
-def test_a_much_smaller_configuration_gives_the_space_back(tmp_path):
-    path = table.make(tmp_path, consumers=50_000)
-    use(path)
-    assert again(path, Capacity(20_000, 0)).event == "kept"
-    assert again(path, SMALL).event == "resized"
-    assert left(path) == {(2, 2, 2)}
+def test_a_start_after_a_stop_keeps_every_count(saved):
+    assert used_and_saved(saved) == 200
+    with again(saved) as done:
+        assert (done.event, done.carried) == ("restored", 200)
+        assert left(done) == ALL_KEPT
 
 
-def test_another_boot_keeps_quotas_and_nothing_else(path):
-    use(path)
-    done = again(path, boot_id="boot-2")
-    assert (done.event, done.carried) == ("rebooted", 40)
-    assert left(path) == {(5, 5, 2)}
-    assert again(path, boot_id="boot-2").event == "kept"
+def test_a_start_after_a_crash_keeps_what_counts_an_hour_or_longer(saved):
+    assert used_and_saved(saved, everything=False) == 120
+    with again(saved) as done:
+        assert left(done) == ALL_KEPT | {"window of a minute": 5, "bucket of a minute": 5}
 
 
-def test_another_boot_in_another_month_keeps_nothing(path):
-    use(path)
-    month = 31 * 86_400
-    assert again(path, boot_id="boot-2", wall=WALL + month).carried == 0
-    assert left(path, wall=WALL + month) == {(5, 5, 5)}
+@pytest.mark.parametrize(("before", "after"), [(SMALL, LARGE), (LARGE, SMALL)])
+def test_a_configuration_of_another_size_keeps_every_count(saved, before, after):
+    with again(saved, before) as done:
+        use(done.memory)
+        keep(done.memory, saved)
+    with again(saved, after) as done:
+        assert (done.event, done.carried) == ("restored", 200)
+        assert left(done) == ALL_KEPT
 
 
-def test_a_file_in_use_is_left_alone(path):
-    worker = table.join(path, 0, 2)
-    assert again(path, LARGE, boot_id="boot-2").event == "in_use"
-    worker.close()
-    assert again(path, LARGE).event == "resized"
+def test_more_callers_than_the_configuration_foresees_double_the_memory_until_all_have_room(saved):
+    with again(saved, Capacity(60_000, 60_000)) as done:
+        use(done.memory, take=1, callers=8_000)
+        kept = keep(done.memory, saved)
+    with again(saved, SMALL) as done:
+        assert done.carried == kept == 40_000
+        assert done.memory_bytes > 40_000 * 576
 
 
-@pytest.mark.parametrize("damage", [b"", b"FG", b"FGCOUNT\x01" + bytes(9000), b"FGCOUNT\x02" + bytes(9000)])
-def test_an_unreadable_file_is_set_aside_and_said(path, damage):
-    path.write_bytes(damage)
-    assert again(path).event == "unreadable"
-    assert path.with_name("counters.bin.unreadable").read_bytes() == damage
-    assert left(path) == {(5, 5, 5)}
+def test_another_boot_keeps_quotas_and_nothing_else(saved):
+    used_and_saved(saved)
+    with again(saved, boot_id="boot-2") as done:
+        assert (done.event, done.carried) == ("rebooted", 40)
+        assert left(done) == NOTHING_KEPT | {"quota of a month": 2}
+        keep(done.memory, saved)
+    with again(saved, boot_id="boot-2") as done:
+        assert done.event == "restored"
 
 
-def test_capacity_has_a_ceiling(tmp_path):
+def test_another_boot_in_another_month_keeps_nothing(saved):
+    used_and_saved(saved)
+    wall = WALL + 31 * 86_400
+    with again(saved, boot_id="boot-2", wall=wall) as done:
+        assert done.carried == 0
+        assert left(done, wall=wall) == NOTHING_KEPT
+
+
+def test_what_is_saved_is_for_its_owner_alone_and_leaves_nothing_beside(saved):
+    used_and_saved(saved)
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    assert [entry.name for entry in saved.parent.iterdir()] == ["counters.bin"]
+
+
+def test_places_are_not_saved_since_their_calls_are_over(saved):
+    with again(saved) as done:
+        worker = table.join(done.memory)
+        hold(worker, 3)
+        worker.close()
+        assert keep(done.memory, saved) == 0
+
+
+def test_nothing_is_written_while_there_is_nothing_to_keep(saved):
+    with again(saved) as done:
+        assert keep(done.memory, saved, unless_empty=True) == 0
+        assert not saved.exists()
+        use(done.memory, callers=1)
+        assert keep(done.memory, saved, unless_empty=True) == 5
+        assert saved.exists()
+
+
+def test_a_full_disk_leaves_what_was_saved_before(saved, monkeypatch):
+    used_and_saved(saved)
+    before = saved.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with again(saved) as done, pytest.raises(OSError, match="No space"):
+        keep(done.memory, saved)
+    assert saved.read_bytes() == before
+    assert [entry.name for entry in saved.parent.iterdir()] == ["counters.bin"]
+
+
+def damaged(saved):
+    whole = saved.read_bytes()
+    yield from (b"", b"FG", bytes(9_000), whole[:-1], whole[:-576], whole + b"x")
+    for at in (0, 20, 60, 700, len(whole) - 1):
+        yield whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+
+
+def test_a_file_that_is_not_whole_is_set_aside_and_said(saved):
+    used_and_saved(saved)
+    for damage in list(damaged(saved)):
+        saved.write_bytes(damage)
+        with again(saved) as done:
+            assert done.event == "unreadable", damage[:20]
+            assert left(done) == NOTHING_KEPT
+        assert saved.with_name("counters.bin.unreadable").read_bytes() == damage
+        assert not saved.exists()
+
+
+def test_a_link_in_its_place_is_not_followed(saved, tmp_path):
+    used_and_saved(saved)
+    saved.rename(tmp_path / "elsewhere")
+    saved.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        prepare(saved, SMALL, now=START, wall=WALL, boot_id="boot-1")
+
+
+def test_a_slot_that_changes_hands_while_it_is_copied_is_left_out(memory, saved):
+    """A copy takes several steps; a worker may make the slot another counter's between them."""
+    use(memory, callers=1)
+    with closing(Counters(memory)) as counters:
+
+        class Changing:
+            def __init__(self, words):
+                self.words = words
+                self.reads = {}
+
+            def __getitem__(self, key):
+                if isinstance(key, slice):
+                    return self.words[key]
+                if key % 72 == 0 and self.words[key]:
+                    self.reads[key] = self.reads.get(key, 0) + 1
+                    if self.reads[key] > 1:
+                        return self.words[key] ^ 2
+                return self.words[key]
+
+        words, counters.words = counters.words, Changing(counters.words)
+        assert save(counters, saved, now=START, wall=WALL, everything=True) == 0
+        counters.words = words
+
+
+def test_capacity_has_a_ceiling():
     from faregate.stores.counters_prepare import _partitions
 
     assert _partitions(10**9) == PARTITIONS_MAX
     assert _partitions(500_000) == 745
-
-
-def test_a_disk_without_room_is_an_error_at_the_start(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="No space"):
-        table.make(tmp_path)
-    assert not (tmp_path / "counters.bin").exists()
-
-
-def test_one_prepare_at_a_time(tmp_path):
-    import fcntl
-
-    with (tmp_path / "counters.bin.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(CountersError, match="another process prepares"):
-            table.make(tmp_path)
 
 
 # places of workers that are gone
@@ -167,47 +270,34 @@ def free(counters, limit=10, name=b"acme"):
     )
 
 
-def test_places_of_a_dead_worker_are_freed_and_those_of_others_are_not(path):
-    one, two = table.join(path, 0, 2), table.join(path, 1, 2)
+def test_places_of_a_dead_worker_are_freed_and_those_of_others_are_not(memory):
+    one, two = table.join(memory, 0, 2), table.join(memory, 1, 2)
     for name in (b"acme", b"globex"):
         hold(one, 3, name=name)
         hold(two, 4, name=name)
     with pytest.raises(CountersError, match="living"):
-        clear_worker(path, 1)
+        clear_worker(memory, 1)
     two.close()
     assert free(one) == 3
-    assert clear_worker(path, 1) == 8
+    assert clear_worker(memory, 1) == 8
     assert (free(one), free(one, name=b"globex")) == (7, 7)
-    assert clear_worker(path, 1) == 0
+    assert clear_worker(memory, 1) == 0
     one.close()
 
 
-def test_a_successor_frees_what_its_predecessor_held(path):
-    one, two = table.join(path, 0, 2), table.join(path, 1, 2)
+def test_a_successor_frees_what_its_predecessor_held(memory):
+    one, two = table.join(memory, 0, 2), table.join(memory, 1, 2)
     hold(two, 4)
     two.close()
-    two = table.join(path, 1, 2)
+    two = table.join(memory, 1, 2)
     assert free(one) == 10
     one.close()
     two.close()
 
 
-def test_a_restart_frees_all_places_whatever_number_of_workers_follows(path):
-    workers = [table.join(path, index, 4) for index in range(4)]
-    for worker in workers:
-        hold(worker, 2)
-    for worker in workers:
-        worker.close()
-    assert again(path).event == "kept"
-    alone = table.join(path)
-    assert free(alone) == 10
-    assert alone.cells_used[0] == 1
-    alone.close()
-
-
-def test_a_slot_that_no_longer_counts_places_loses_nothing_when_a_worker_is_cleared(path):
+def test_a_slot_that_no_longer_counts_places_loses_nothing_when_a_worker_is_cleared(memory):
     """The bitmap forgets a slot that is reused, so that clearing a worker cannot wipe another counter's cells."""
-    one, two = table.join(path, 0, 2), table.join(path, 1, 2)
+    one, two = table.join(memory, 0, 2), table.join(memory, 1, 2)
     counter = hold(one, 1)
     slot = counter.word // 72
     counter.place()()
@@ -216,6 +306,6 @@ def test_a_slot_that_no_longer_counts_places_loses_nothing_when_a_worker_is_clea
     assert admitted(window) == 5
     assert slot not in one._place_slots(slot // 1024)
     two.close()
-    clear_worker(path, 1)
+    clear_worker(memory, 1)
     assert not admitted(window)
     one.close()

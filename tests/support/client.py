@@ -7,9 +7,11 @@ connection ends. Nothing is retried, added or repaired. All waits are bounded by
 import asyncio
 import json
 import socket
+import ssl
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from tests.support.tls_wire import TlsWire
 from tests.support.wire import Body, Head, Wire, WireError, no_delay
 
 Address = tuple[str, int]
@@ -58,19 +60,29 @@ class Answer:
 
 
 class RawClient:
-    """One connection to ``address``; use it with ``async with``."""
+    """One connection to ``address``, with TLS or without; use it with ``async with``."""
 
-    def __init__(self, address: Address, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, address: Address, *, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._address = address
         self._timeout_s = timeout_s
+        self._tls = tls
         self.wire: Wire
+        self.port = 0
+        """Our end of the connection, once there is one."""
+        self.opened = 0.0
+        self.calls = 0
 
     async def __aenter__(self) -> Self:
         sock = no_delay(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-        self.wire = Wire(sock)
+        self.wire = wire = Wire(sock) if self._tls is None else TlsWire(sock, self._tls)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await asyncio.get_running_loop().sock_connect(sock, self._address)
+                self.port = sock.getsockname()[1]
+                if isinstance(wire, TlsWire):
+                    await wire.handshake()
         except BaseException:
             sock.close()
             raise

@@ -161,6 +161,13 @@ class GatewayProcess:
                     return True
         return False
 
+    def counters(self) -> Path:
+        """Where the memory that the workers count in can be opened."""
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            if "faregate-counters" in str(entry.readlink()):
+                return entry
+        raise AssertionError("the supervisor holds no counters")
+
     def worker_pids(self) -> list[int]:
         """Children of the supervisor that carry calls, lowest pid first."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()

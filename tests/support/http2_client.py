@@ -1,7 +1,9 @@
 """A caller that speaks HTTP/2 over TLS by an implementation that is not ours: jh2's own protocol engine on a blocking socket."""
 
 import json
+import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -50,8 +52,11 @@ class Http2Caller(TlsCaller):
         *,
         context: ssl.SSLContext | None = None,
         certificate: tuple[Path, Path] | None = None,
+        sock: socket.socket | None = None,
     ) -> None:
-        super().__init__(port, name, alpn=("h2", "http/1.1"), context=context, certificate=certificate)
+        super().__init__(
+            port, name, alpn=("h2", "http/1.1"), context=context, certificate=certificate, sock=sock
+        )
         assert self.sock.selected_alpn_protocol() == "h2"
         self.engine = H2Connection(H2Configuration(client_side=True, header_encoding=None))
         self.engine.initiate_connection()
@@ -122,6 +127,27 @@ class Http2Caller(TlsCaller):
         for event in self.engine.receive_data(data):
             self._take(event)
         self.flush()
+
+    def see_out(self, stream: int, told: Callable[[], None]) -> tuple[list[int], bytes]:
+        """Reads to the connection's end, past GOAWAY, where the engine stops: the last stream that each GOAWAY
+        named, ``told`` being called for each, and the body that came for ``stream``. Pings are answered.
+        """
+        lasts: list[int] = []
+        body = buffer = b""
+        while data := self.sock.recv(65_536):
+            buffer += data
+            while len(buffer) >= 9 and len(buffer) >= 9 + int.from_bytes(buffer[:3], "big"):
+                length = int.from_bytes(buffer[:3], "big")
+                kind, flags, number, payload = buffer[3], buffer[4], buffer[8], buffer[9 : 9 + length]
+                buffer = buffer[9 + length :]
+                if kind == 7:
+                    lasts.append(int.from_bytes(payload[:4], "big"))
+                    told()
+                elif kind == 6 and not flags:
+                    self.sock.sendall(b"\0\0\x08\x06\x01\0\0\0\0" + payload)
+                elif kind == 0 and number == stream:
+                    body += payload
+        return lasts, body
 
     def _take(self, event: object) -> None:
         if isinstance(event, ConnectionTerminated):

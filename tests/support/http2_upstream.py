@@ -77,7 +77,19 @@ class Http2Upstream:
         self._first = first  # sent in place of the engine's own settings
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._socks: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def renew(self, play: Play, first: bytes = b"") -> None:
+        """Ends its connections and begins anew on the same port, as if nobody had ever called: for tests that share a gateway."""
+        for sock in self._socks:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+            assert not thread.is_alive()
+        self._socks, self._threads, self.asked, self.connections = [], [], [], 0
+        self.play, self._first = play, first
 
     @property
     def port(self) -> int:
@@ -102,7 +114,6 @@ class Http2Upstream:
         self._thread.join(5)
 
     def _accept(self) -> None:
-        threads = []
         while True:
             try:
                 sock, _ = self._listener.accept()
@@ -110,9 +121,9 @@ class Http2Upstream:
                 break
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(sock, self.connections), daemon=True)
-            threads.append(thread)
+            self._threads.append(thread)
             thread.start()
-        for thread in threads:
+        for thread in self._threads:
             thread.join(5)
 
     def _serve(self, sock: socket.socket, number: int) -> None:

@@ -46,6 +46,13 @@ def expected_answer(name: str, consumer: str, digest: str, answer_bytes: int) ->
     return first + (filler * (answer_bytes // len(filler) + 1))[:answer_bytes]
 
 
+def note_fragment(entries: dict[str, Entry], data: bytes) -> None:
+    """Counts a head that broke off, if as much as its id came."""
+    found = _ID_IN_FRAGMENT.search(data)
+    if found is not None:
+        entries.setdefault(found[1].decode("latin-1"), Entry()).fragments += 1
+
+
 class LedgerUpstream:
     """Use as a context manager; ``entries`` and ``mode`` may be read and set from any thread."""
 
@@ -121,7 +128,7 @@ class LedgerUpstream:
         try:
             request = await wire.request_head()
         except WireError:
-            self._note_fragment(bytes(wire.buffer))
+            note_fragment(self.entries, bytes(wire.buffer))
             raise
         if request is None:
             return False
@@ -134,11 +141,6 @@ class LedgerUpstream:
             return False
         entry.complete += 1
         return await self._answer(wire, name, request, body)
-
-    def _note_fragment(self, data: bytes) -> None:
-        found = _ID_IN_FRAGMENT.search(data)
-        if found is not None:
-            self.entries.setdefault(found[1].decode("latin-1"), Entry()).fragments += 1
 
     async def _answer(self, wire: Wire, name: str, request: Head, body: Body) -> bool:
         """Answers as the mode says; whether the connection goes on."""

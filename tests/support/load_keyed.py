@@ -6,16 +6,18 @@ a seeded body (sized or chunked) and one of several consumers; what the caller w
 """
 
 import asyncio
+import contextlib
 import hashlib
 import random
-import socket
+import ssl
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from tests.support.client import Address, Answer, RawClient, chunked, request
 from tests.support.ledger import ANSWER_BYTES, ID, expected_answer
-from tests.support.wire import Wire, WireError, no_delay
+from tests.support.wire import WireError
 
 PIPELINE: Final = 4
 TIMEOUT_S: Final = 20.0
@@ -25,7 +27,10 @@ _EMPTY: Final = hashlib.sha256().hexdigest()
 @dataclass(slots=True)
 class Told:
     """One call. ``outcome``: what its caller was told, ``cut`` (an answer that broke off), ``lost`` (the connection ended without
-    one), ``left`` (the caller did not wait), ``unread`` (behind an answer that closed the connection).
+    one), ``left`` (the caller did not wait), ``unread`` (behind an answer that closed the connection, or given back by HTTP/2), ``reset`` (by HTTP/2, ``code`` its error code),
+    ``grpc`` (refused in gRPC's words, ``code`` its status), ``unopened`` (no call: a connection that ended in its handshake).
+
+    ``port``: the caller's end of the connection, 0 where nobody noted it. ``reused``: not the first call on it.
     """
 
     name: str
@@ -35,6 +40,9 @@ class Told:
     outcome: str = "lost"
     code: str = ""
     fault: str = ""
+    port: int = 0
+    opened: float = 0.0
+    reused: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class KeyedLoad:
     connections: int
     seed: int
     label: str = "k"
+    tls: ssl.SSLContext | None = None
     told: list[Told] = field(default_factory=list)
     _dice: random.Random = field(init=False)
     _stop: bool = False
@@ -87,14 +96,27 @@ class KeyedLoad:
         while not self._stop:
             try:
                 await kind(caller)  # type: ignore[operator]  # one of the four above
-            except (OSError, WireError, TimeoutError) as error:
-                self._blame(error)
+            except WireError as error:
+                self.told.append(blamed(f"wire: {error}"))
+            except (OSError, TimeoutError):
+                pass  # a connection that ends is judged by what its calls were told
             await self._pause()
 
-    def _blame(self, error: Exception) -> None:
-        """Bytes that are no HTTP are a fault of their own; a connection that ends is judged by what its calls were told."""
-        if isinstance(error, WireError):
-            self.told.append(Told("-", time.monotonic(), time.monotonic(), fault=f"wire: {error}"))
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[RawClient]:
+        """A connection; that it is refused, or ends in its handshake, is on record."""
+        client = RawClient(self.address, timeout_s=TIMEOUT_S, tls=self.tls)
+        began = time.monotonic()
+        try:
+            await client.__aenter__()
+        except OSError as error:
+            self.told.append(unopened(error, began, client.port))
+            raise
+        client.opened = began
+        try:
+            yield client
+        finally:
+            client.wire.close()
 
     async def _pause(self) -> None:
         await asyncio.sleep((0.5 + self._dice.random()) * self.connections / self.per_second)
@@ -121,20 +143,20 @@ class KeyedLoad:
         return _Request(told, data, "POST", expected_answer(name, caller.consumer, digest, size))
 
     async def _kept(self, caller: Caller) -> None:
-        async with RawClient(self.address, timeout_s=TIMEOUT_S) as client:
-            while not self._stop:
+        async with self._connected() as client:
+            while not (self._stop or client.wire.over()):
                 if await self._call(client, self._make(caller)):
                     return
                 await self._pause()
 
     async def _fresh(self, caller: Caller) -> None:
-        async with RawClient(self.address, timeout_s=TIMEOUT_S) as client:
+        async with self._connected() as client:
             await self._call(client, self._make(caller))
 
     async def _pipelined(self, caller: Caller) -> None:
-        async with RawClient(self.address, timeout_s=TIMEOUT_S) as client:
-            while not self._stop:
-                calls = [self._make(caller) for _ in range(PIPELINE)]
+        async with self._connected() as client:
+            while not (self._stop or client.wire.over()):
+                calls = [self._on(client, self._make(caller)) for _ in range(PIPELINE)]
                 sending = asyncio.create_task(client.send(b"".join(call.data for call in calls)))
                 try:
                     for place, call in enumerate(calls):
@@ -152,21 +174,28 @@ class KeyedLoad:
 
     async def _leaving(self, caller: Caller) -> None:
         """Sends a part or all of a request and goes, by FIN or RST."""
-        wire = Wire(no_delay(socket.socket(socket.AF_INET, socket.SOCK_STREAM)))
-        try:
-            await asyncio.get_running_loop().sock_connect(wire.sock, self.address)
-            call = self._make(caller)
+        async with self._connected() as client:
+            call = self._on(client, self._make(caller))
             call.told.outcome = "left"
             part = len(call.data) if self._dice.random() < 0.5 else self._dice.randrange(1, len(call.data))
-            await wire.send(call.data[:part])
-            await asyncio.sleep(self._dice.choice((0, 0.003, 0.05)))
-            call.told.ended = time.monotonic()
+            try:
+                await client.send(call.data[:part])
+                await asyncio.sleep(self._dice.choice((0, 0.003, 0.05)))
+            finally:
+                call.told.ended = time.monotonic()
             if self._dice.random() < 0.5:
-                wire.reset_on_close()
-        finally:
-            wire.close()
+                client.wire.reset_on_close()
+
+    @staticmethod
+    def _on(client: RawClient, call: _Request) -> _Request:
+        """Notes which connection the call goes on."""
+        told = call.told
+        told.port, told.opened, told.reused = client.port, client.opened, client.calls > 0
+        client.calls += 1
+        return call
 
     async def _call(self, client: RawClient, call: _Request) -> bool:
+        self._on(client, call)
         sending = asyncio.create_task(client.send(call.data))
         try:
             return await self._read(client, call)
@@ -187,20 +216,38 @@ class KeyedLoad:
         if not answer.body.complete:
             told.outcome = "cut"
             return True
-        self._judge(told, answer, call.answer)
+        judge(told, answer, call.answer)
         return answer.header("connection") == "close"
 
-    @staticmethod
-    def _judge(told: Told, answer: Answer, wanted: bytes) -> None:
-        if answer.header("x-request-id") != told.name:
-            told.fault = f"answer says it is for {answer.header('x-request-id')}"
-        if answer.status == 200:
-            told.outcome = "answered"
-            if answer.text != wanted:
-                told.fault = f"body of another: {answer.text[:120]!r} in place of {wanted[:120]!r}"
-            return
-        problem = answer.problem
-        told.code = str(problem["code"])
-        told.outcome = str(problem.get("outcome", "refused"))
-        if problem["request_id"] != told.name:
-            told.fault = f"problem of {problem['request_id']}"
+
+def judge(told: Told, answer: Answer, wanted: bytes) -> None:
+    """Notes what an answer says, and whether it is this call's own."""
+    if answer.header("x-request-id") != told.name:
+        told.fault = f"answer says it is for {answer.header('x-request-id')}"
+    if answer.status == 200:
+        told.outcome = "answered"
+        if answer.text != wanted:
+            told.fault = f"body of another: {answer.text[:120]!r} in place of {wanted[:120]!r}"
+        return
+    problem(told, answer.problem)
+
+
+def problem(told: Told, said: dict[str, object]) -> None:
+    told.code = str(said["code"])
+    told.outcome = str(said.get("outcome", "refused"))
+    if said["request_id"] != told.name:
+        told.fault = f"problem of {said['request_id']}"
+    if told.outcome == "unknown" and said["retry"] != "after_query":
+        told.fault = f"outcome unknown, and yet retry {said['retry']}"
+
+
+def blamed(fault: str) -> Told:
+    return Told("-", time.monotonic(), time.monotonic(), fault=fault)
+
+
+def unopened(error: OSError, began: float, port: int) -> Told:
+    """A connection that could not be had. Only a worker that is killed may end one, and only in its handshake."""
+    now = time.monotonic()
+    ended = isinstance(error, ConnectionResetError | BrokenPipeError | TimeoutError)
+    return Told("-", began, now, outcome="unopened", fault="" if ended and port else f"connect: {error!r}",
+                port=port, opened=began)  # fmt: skip

@@ -22,7 +22,9 @@ class Reply:
 
 
 class TlsCaller:
-    """One connection to ``port``. ``name`` None: no SNI. Raises what the handshake raises."""
+    """One connection to ``port``. ``name`` None: no SNI. ``sock``: made before, and taken over. Raises what the
+    handshake raises.
+    """
 
     def __init__(
         self,
@@ -33,13 +35,14 @@ class TlsCaller:
         context: ssl.SSLContext | None = None,
         alpn: tuple[str, ...] = ("http/1.1",),
         session: ssl.SSLSession | None = None,
+        sock: socket.socket | None = None,
     ) -> None:
         context = context or plain_context()
         if certificate is not None:
             context.load_cert_chain(*certificate)
         if alpn:
             context.set_alpn_protocols(list(alpn))
-        sock = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
+        sock = sock or socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         try:
             self.sock = context.wrap_socket(sock, server_hostname=name, session=session)
         except BaseException:

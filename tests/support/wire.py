@@ -123,6 +123,23 @@ class Wire:
         self.buffer += piece
         return True
 
+    def over(self) -> bool:
+        """Whether the other side has ended, as far as can be known without waiting."""
+        while not self.ended:
+            try:
+                piece = self.sock.recv(_READ_BYTES)
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.reset, piece = True, b""
+            self._arrived(piece)
+        return True
+
+    def _arrived(self, piece: bytes) -> None:
+        """Takes what was read without waiting; nothing is the end of the stream."""
+        self.ended = not piece
+        self.buffer += piece
+
     async def line(self) -> bytes:
         """Up to CRLF, which is taken off. Raises WireError at a bare LF or an early end."""
         while (end := self.buffer.find(b"\n")) < 0:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from faregate.cli.doctor_findings import Finding
+    from faregate.model.load import Loaded
     from faregate.snapshot.data import Snapshot
 
 DEFAULT: Final = Path("faregate.yaml")
@@ -51,8 +52,11 @@ def examine(file: Path | None, *, online: bool) -> "list[Finding]":
     from faregate.cli.doctor_memory import check_memory
     from faregate.cli.doctor_network import check_network
     from faregate.cli.doctor_places import check_data, check_ports
+    from faregate.cli.doctor_standing import check_running, stand_in
+    from faregate.model.load import load
 
     snapshot: Snapshot | None = None
+    whole = True
     if file is None and not DEFAULT.exists():
         told = [
             warning(
@@ -63,29 +67,35 @@ def examine(file: Path | None, *, online: bool) -> "list[Finding]":
         ]
     else:
         file = file or DEFAULT
-        snapshot, finding = _configuration(file)
+        loaded = load(file, os.environ)
+        snapshot, finding = _configuration(file, loaded)
         told = [finding]
+        if snapshot is None:
+            snapshot, whole, more = stand_in(file, loaded)
+            told += more
     findings = [*check_machine(Machine.read(*((file,) if file else ())), snapshot), *told]
-    if snapshot is not None:
+    if snapshot is None or file is None:
+        return findings
+    findings += check_running(Path(snapshot.gateway.data), file)
+    findings += check_data(snapshot)
+    findings += check_ports(snapshot)
+    if whole:
         findings.append(check_memory(snapshot))
-        findings += check_data(snapshot)
-        findings += check_ports(snapshot)
         findings += check_certificates(snapshot, time.time())
         findings += asyncio.run(check_network(snapshot, online=online))
     return findings
 
 
-def _configuration(file: Path) -> "tuple[Snapshot | None, Finding]":
+def _configuration(file: Path, loaded: "Loaded") -> "tuple[Snapshot | None, Finding]":
     """The compiled file, and what ``faregate check`` says of it: places and codes, no text that could quote a
     value.
     """
     from faregate.cli.check import _counts
     from faregate.cli.doctor_findings import ok, problem, warning
     from faregate.compile.compiler import compile_config
-    from faregate.model.load import load
     from faregate.model.report import summary
 
-    snapshot, diagnostics = compile_config(load(file, os.environ), 0)
+    snapshot, diagnostics = compile_config(loaded, 0)
     places = [f"{one.file}:{one.line}:{one.column} {one.code}" for one in diagnostics]
     more = len(places) - _PLACES_NAMED_MAX
     where = ", ".join(places[:_PLACES_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")

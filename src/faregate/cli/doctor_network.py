@@ -1,20 +1,23 @@
 """The checks of ``faregate doctor`` that ask other servers: targets, and with ``--online`` key sets.
 
 Every wait is bounded: 2 s a connection, 32 at a time, 20 s for all targets; 5 s and 1 MiB a key set. A target
-is connected to and left at once: nothing is sent. Key sets are fetched as the gateway fetches them.
+is connected to, with TLS the handshake finished (``doctor_tls``), and left: no request is sent. Key sets are
+fetched as the gateway fetches them.
 """
 
 import asyncio
-import socket
+import ssl
+from collections.abc import Iterator
 from typing import Final
 
 from faregate.cli.doctor_findings import Finding, ok, problem, warning
+from faregate.cli.doctor_tls import SOON_DAYS, Met, context_of, days_left, meet
 from faregate.gateway.side_call import fetcher_for
 from faregate.snapshot.data import Issuer, Snapshot, Target, Upstream
+from faregate.stores.certificates import CertificateFault
 from faregate.stores.jwk import KeySetError, parse_key_set
 from faregate.stores.keysets import FetchError
 
-CONNECT_S: Final = 2.0
 ALL_TARGETS_S: Final = 20.0
 AT_ONCE: Final = 32
 NAMED_MAX: Final = 3
@@ -26,56 +29,79 @@ async def check_network(snapshot: Snapshot, *, online: bool) -> list[Finding]:
     places = asyncio.Semaphore(AT_ONCE)
     upstreams = await asyncio.gather(*(_upstream(upstream, places) for upstream in snapshot.upstreams))
     issuers = await asyncio.gather(*(_issuer(issuer, online=online) for issuer in snapshot.issuers))
-    return [*upstreams, *issuers]
+    return [*(finding for findings in upstreams for finding in findings), *issuers]
 
 
-async def _upstream(upstream: Upstream, places: asyncio.Semaphore) -> Finding:
-    tries = [asyncio.create_task(_connect(target, places)) for target in upstream.targets]
+async def _upstream(upstream: Upstream, places: asyncio.Semaphore) -> list[Finding]:
+    context = None
+    if any(target.tls for target in upstream.targets):
+        try:
+            context = context_of(upstream)
+        except CertificateFault as fault:
+            told = f"{upstream.name}: no handshake is possible: {fault}"
+            return [problem("targets", told, "put files there that fit each other, or correct `tls`")]
+    tries = [asyncio.create_task(_meet(upstream, one, context, places)) for one in upstream.targets]
     _, late = await asyncio.wait(tries, timeout=ALL_TARGETS_S)
     for task in late:
         task.cancel()
     await asyncio.gather(*late, return_exceptions=True)
-    failed = [
-        f"{target.name} ({'not tried in time' if task.cancelled() else task.result()})"
+    not_tried = Met("not tried in time", "name fewer targets that do not answer")
+    met = [
+        (target.name, not_tried if task.cancelled() else task.result())
         for target, task in zip(upstream.targets, tries, strict=True)
-        if task.cancelled() or task.result()
     ]
-    return _judged(upstream, failed)
+    return [*_judged(upstream, met), *_ending(upstream, met)]
 
 
-def _judged(upstream: Upstream, failed: list[str]) -> Finding:
-    total = len(upstream.targets)
+async def _meet(
+    upstream: Upstream, target: Target, context: ssl.SSLContext | None, places: asyncio.Semaphore
+) -> Met:
+    async with places:
+        return await meet(upstream, target, context if target.tls else None)
+
+
+def _judged(upstream: Upstream, met: list[tuple[str, Met]]) -> Iterator[Finding]:
+    """One line for those that do well, and one for each thing that is wrong, with the targets it is wrong
+    with.
+    """
+    total = len(met)
+    wrong: dict[tuple[str, str], list[str]] = {}
+    for name, one in met:
+        if one.fault:
+            wrong.setdefault((one.fault, one.advice), []).append(name)
+    failed = sum(len(names) for names in wrong.values())
+    does = _does(upstream)
     if not failed:
-        return ok("targets", f"{upstream.name}: {total} of {total} accept connections")
-    told = f"{upstream.name}: {total - len(failed)} of {total} accept connections; not {_some(failed)}"
-    if len(failed) == total:
-        return problem(
-            "targets", told, "start the service, or correct `targets`: every call to it is refused"
-        )
-    return warning("targets", told, "start those servers, or take them out of `targets`")
+        yield ok("targets", f"{upstream.name}: {total} of {total} {does}")
+        return
+    for (fault, advice), names in wrong.items():
+        told = f"{upstream.name}: {total - failed} of {total} {does}; not {_some(names)} ({fault})"
+        if failed == total:
+            yield problem("targets", told, f"{advice}: every call to it is refused")
+        else:
+            yield warning("targets", told, f"{advice}; or take it out of `targets`")
+
+
+def _does(upstream: Upstream) -> str:
+    if not any(target.tls for target in upstream.targets):
+        return "accept connections"
+    return "finish the TLS handshake" + ("" if upstream.tls.verify else ", unverified (`tls.verify: false`)")
+
+
+def _ending(upstream: Upstream, met: list[tuple[str, Met]]) -> Iterator[Finding]:
+    """Certificates of servers that end soon."""
+    soon = {name: days_left(one.ends) for name, one in met if one.ends and not one.fault}
+    names = [name for name, days in soon.items() if days <= SOON_DAYS]
+    if names:
+        days = max(0, min(soon[name] for name in names))
+        within = f"{days} day{'' if days == 1 else 's'}"
+        told = f"{upstream.name}: the certificate of {_some(names)} ends within {within}"
+        yield warning("targets", told, "have the service renew it")
 
 
 def _some(names: list[str]) -> str:
     more = len(names) - NAMED_MAX
     return ", ".join(names[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
-
-
-async def _connect(target: Target, places: asyncio.Semaphore) -> str:
-    """Empty when the target accepts a connection, else the cause in a few words."""
-    async with places:
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                _, writer = await asyncio.open_connection(target.host.strip("[]"), target.port)
-        except TimeoutError:
-            return f"no answer in {CONNECT_S:g} s"
-        except socket.gaierror:
-            return "the name is not known"
-        except ConnectionRefusedError:
-            return "refused"
-        except OSError as error:
-            return error.strerror or "unreachable"
-        writer.transport.abort()
-        return ""
 
 
 async def _issuer(issuer: Issuer, *, online: bool) -> Finding:

@@ -19,8 +19,10 @@ from faregate.cli.doctor_findings import Finding, megabytes, ok, problem, warnin
 from faregate.kernel.processes import listening_processes, program_name
 from faregate.policies.limits import capacity
 from faregate.snapshot.data import Listener, Snapshot
-from faregate.stores.counters_layout import PAGE_BYTES, PARTITION_BYTES, SLOT_BYTES
-from faregate.stores.counters_prepare import PARTITIONS_MIN
+from faregate.stores.counters_layout import SLOT_BYTES
+
+START_ROOM_BYTES: Final = 16 << 20
+"""A start writes its snapshot and the shared health."""
 
 LOG_ROOM_BYTES: Final = 1 << 30
 """Free space below which the access log deserves a warning: a million calls write about half a gigabyte."""
@@ -148,23 +150,21 @@ def _privacy(folder: Path) -> Finding:
 def _room(snapshot: Snapshot, folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free
     needed = counters_bytes_max(snapshot)
-    have = 0
-    counters = Path(snapshot.gateway.data) / "counters.bin"
-    if counters.exists():
-        have = counters.stat().st_blocks * 512
-    told = f"{megabytes(free)} free where {folder} lies; counters take up to {megabytes(needed)}"
-    if free < needed - have:
+    told = f"{megabytes(free)} free where {folder} lies; saved counters take up to {megabytes(needed)}"
+    if free < START_ROOM_BYTES:
         return problem("disk", told, "free some space: without it the gateway does not start")
-    if free < needed - have + LOG_ROOM_BYTES:
+    if free < needed + LOG_ROOM_BYTES:
         return warning(
             "disk",
             told,
-            "free some space: the access log grows, and a full disk costs lines",
+            "free some space: the access log grows, and a full disk costs lines and, after a crash, counts",
         )
     return ok("disk", told)
 
 
 def counters_bytes_max(snapshot: Snapshot) -> int:
-    """An upper bound of the file of counters: the smallest one, and a slot and two thirds a counter."""
+    """An upper bound of what saving the counters takes: a slot a counter, twice while the one before still
+    lies there.
+    """
     consumers, addresses = capacity(snapshot)
-    return PAGE_BYTES + 2 * PARTITIONS_MIN * PARTITION_BYTES + (consumers + addresses) * SLOT_BYTES * 5 // 3
+    return 2 * (consumers + addresses) * SLOT_BYTES

@@ -20,13 +20,13 @@ def find(file: Path, data: Path | None) -> tuple[Path, dict[str, object]]:
     CommandError.
     """
     if data is not None:
-        status = _status(data)
+        status = status_on(data)
         if status is None:
             raise CommandError(f"no gateway is running on {data}")
         return data, status
     config = str(file.absolute())
     for folder in _folders(file):
-        status = _status(Path(folder))
+        status = status_on(Path(folder))
         if status is not None and status.get("config") in {config, str(file.resolve())}:
             return Path(folder), status
     raise CommandError(f"no running gateway was found for {file}; name its data folder with --data")
@@ -42,7 +42,8 @@ def command(folder: Path, request: Request, timeout: float) -> dict[str, object]
         raise CommandError(f"no gateway answers on {folder}: {error.strerror or error}") from None
 
 
-def _status(folder: Path) -> dict[str, object] | None:
+def status_on(folder: Path) -> dict[str, object] | None:
+    """What the gateway on a data folder says of itself; None when none answers."""
     try:
         return ask(folder, Request("status"), STATUS_S)
     except (OSError, ValueError):

@@ -10,6 +10,8 @@ from math import ceil
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from faregate.compile.certificate_use import WANTED as WANTED_ASKING
+from faregate.compile.certificate_use import Use
 from faregate.compile.key_material import resolve
 from faregate.compile.walk import ANY, mapping, matches, sequence, value_at
 from faregate.model.diagnostics import Findings, TreePath, Value
@@ -46,21 +48,17 @@ def check_certificates(tree: Tree, wall: float, findings: Findings) -> Credentia
     check = _Check(tree, wall, findings)
     for path, entry in matches(tree.data, ("gateway", "listen", ANY, "tls")):
         check.listener(path, mapping(entry))
-    asking = check.asks
     for path, entry in matches(tree.data, ("apis", ANY, "authenticate", ANY)):
-        if entry == "mtls" and not asking:
-            findings.add(
-                "bad_value",
-                path,
-                "no listener asks for client certificates",
-                expected="client_certificates: {mode: optional, ca: FILE} on a listener with `tls`",
-            )
+        if entry == "mtls" and not check.use.asks:
+            message = "no listener asks for client certificates"
+            findings.add("bad_value", path, message, expected=WANTED_ASKING)
     credentials: Credentials = {}
     owners: dict[object, list[tuple[frozenset[bytes], TreePath]]] = {}
     for path, entry in matches(tree.data, ("consumers", ANY, "credentials", ANY, "mtls")):
-        made = check.credential(path, mapping(entry))
+        made, named = check.credential(path, mapping(entry))
         if made is None:
             continue
+        check.use.judge(path, named, findings)
         credentials[str(path[1]), int(path[3])] = made
         if made.subject:  # names that are written in two ways may be one; conflicts looks at the text alone
             signers = frozenset(made.authorities)
@@ -106,7 +104,7 @@ class _Check:
         self._findings = findings
         self._named: dict[str, set[str]] = {}  # authority files of listeners, by the name without its ending
         self._authorities: dict[str, Authorities | None] = {}
-        self.asks = False
+        self.use = Use()
 
     def listener(self, path: TreePath, tls: dict[str, Value]) -> None:
         for number, entry in enumerate(sequence(tls.get("certificates"))):
@@ -146,13 +144,14 @@ class _Check:
                         "bad_value", (*path, name), f"`{name}` has no use with `mode: none`", at_key=True
                     )
             return
-        self.asks = True
         if "ca" not in entry:
+            self.use.trusts(None)
             message = "certificates are asked for, but nobody is named who may sign them"
             self._findings.add("missing_key", path, message, expected="ca: FILE")
             return
         ca = self._file((*path, "ca"), entry)
         authorities = self._read_authorities((*path, "ca"), ca)
+        self.use.trusts(authorities)
         if ca:
             self._named.setdefault(PurePath(ca).stem, set()).add(ca)
         crl = self._file((*path, "crl"), entry)
@@ -167,17 +166,21 @@ class _Check:
             message = "an authority of `ca` has no list here: every certificate of it would be refused"
             self._findings.add("bad_certificate", (*path, "crl"), message, expected="a list of each of them")
 
-    def credential(self, path: TreePath, entry: dict[str, Value]) -> data.MtlsCredential | None:
-        """None when it has errors, which are reported here or with its shape."""
+    def credential(
+        self, path: TreePath, entry: dict[str, Value]
+    ) -> "tuple[data.MtlsCredential | None, Authorities | None]":
+        """With whom it names as signers. None when it has errors, which are reported here or with its
+        shape.
+        """
         fingerprint, subject, ca = entry.get("sha256"), entry.get("subject"), entry.get("ca")
         if isinstance(fingerprint, str) and not isinstance(fingerprint, Unfilled):
             try:
                 digest = bytes.fromhex(fingerprint.replace(":", ""))
             except ValueError:
-                return None
-            return data.MtlsCredential(f"mtls:sha256:{digest.hex()[:16]}", sha256=digest)
+                return None, None
+            return data.MtlsCredential(f"mtls:sha256:{digest.hex()[:16]}", sha256=digest), None
         if not isinstance(subject, str) or not isinstance(ca, str) or isinstance(subject, Unfilled):
-            return None
+            return None, None
         from faregate.stores.certificates import read_subject  # noqa: PLC0415
 
         try:
@@ -186,13 +189,12 @@ class _Check:
             self._findings.add(
                 "bad_value", (*path, "subject"), str(error), expected='a name such as "CN=acme, O=Acme Ltd"'
             )
-            return None
+            return None, None
         authorities = self._read_authorities((*path, "ca"), self._authority_file((*path, "ca"), ca, entry))
         if authorities is None:
-            return None
-        return data.MtlsCredential(
-            f"mtls:{subject}", subject=parts, authorities=tuple(sorted(authorities.digests))
-        )
+            return None, None
+        digests = tuple(sorted(authorities.digests))
+        return data.MtlsCredential(f"mtls:{subject}", subject=parts, authorities=digests), authorities
 
     def _authority_file(self, path: TreePath, ca: str, entry: dict[str, Value]) -> str:
         """``partners`` is the listeners' authority file of that name, whatever its ending; else a path."""

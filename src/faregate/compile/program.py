@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", help="file to write what was found and which files were read, as JSON")
     parser.add_argument("--nice", type=int, default=0, help="how much others go before")
     options = parser.parse_args(arguments)
+    if options.events:
+        from faregate.kernel.events import speak_in_events  # noqa: PLC0415
+
+        speak_in_events("compile")
     os.nice(options.nice)
     gc.disable()  # a short process that only builds: collecting cycles would cost a third of its time
 
@@ -64,7 +68,8 @@ def _event(diagnostic: "Diagnostic") -> str:
     from faregate.kernel.events import event_line  # noqa: PLC0415
 
     facts = diagnostic.as_json()
-    return event_line("diagnostic", str(facts.pop("message")), **facts) + "\n"
+    message, level = str(facts.pop("message")), str(facts.pop("level"))
+    return event_line("diagnostic", message, facts, level=level, process="compile") + "\n"
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -37,6 +37,7 @@ class Answering(Ending):
         """A 101: from here on a tunnel, if it is the one asked for (W12). Raises ``InvalidAnswer``."""
         tunnel, held = upgrading.switch(self, connection, head)
         self.tunnel = tunnel
+        self.plane.in_flight -= 1  # counted as a tunnel now
         self._first_byte(head)
         self._head_sent = True
         self._keep_alive = False
@@ -44,7 +45,6 @@ class Answering(Ending):
         self.client.arm(NEVER, self.now)  # the tunnel watches its own bounds
         upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
         self.client.write(self._relayed_head(head, upgrade, b"\r\n\r\n"))
-        self.plane.in_flight -= 1  # counted as a tunnel now
         start(tunnel, held, rest)
 
     def tunnel_ended(self, reason: str, request_bytes: int, response_bytes: int) -> None:

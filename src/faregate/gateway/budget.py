@@ -29,6 +29,9 @@ TLS_BYTES: Final = 64 << 10
 HELD_BYTES_MAX: Final = (64 << 10) + READ_BYTES_MAX
 """Later requests wait up to 64 KiB, found out behind one read; so do answers, and a body on its way up."""
 UPSTREAM_HELD_BYTES_MAX: Final = (256 << 10) + READ_BYTES_MAX
+"""Of a body on its way up. Over HTTP/2 it comes in pieces of one window (64 KiB) at most, and as much may
+wait before it; that is less than the read counted here, and leaves room for 64 KiB of the answer's queue.
+"""
 CALL_OWN_BYTES: Final = 16 << 10
 CAPTURED_BYTES_MAX: Final = 2 * (64 << 10)
 CACHES_BYTES: Final = 96 << 20

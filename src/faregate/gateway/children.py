@@ -12,6 +12,7 @@ import msgspec
 
 from faregate.gateway import control
 from faregate.gateway.control import WorkerSettings
+from faregate.gateway.voice import Voice
 from faregate.kernel.processes import listening_processes, program_name
 from faregate.snapshot import data as snapshots
 
@@ -60,7 +61,7 @@ async def start_worker(settings: WorkerSettings) -> asyncio.subprocess.Process:
         "-m",
         "faregate.gateway.worker",
         msgspec.json.encode(settings).decode(),
-        pass_fds=[*settings.listen, settings.control],
+        pass_fds=[*settings.listen, settings.control, settings.counters, settings.connections],
         stdin=asyncio.subprocess.DEVNULL,
     )
 
@@ -72,6 +73,7 @@ async def start_manager(listening: int, name: str, feed: Path, workers: int) -> 
         "-m",
         "faregate.manager",
         *("--fd", str(listening), "--name", name, "--feed", str(feed), "--workers", str(workers)),
+        *(["--events"] if Voice.events else []),
         pass_fds=[listening],
         stdin=asyncio.subprocess.PIPE,
     )

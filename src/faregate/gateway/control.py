@@ -2,8 +2,9 @@
 pair.
 
 Down: ``reload`` (take the snapshot at a path), ``listen`` (take calls on exactly these listeners; the
-descriptors of new ones come along), ``share`` (how many processes use the counters), ``drain`` (finish within
-a grace time), ``stop`` (now). Up: ``ready``, ``reloaded``, ``failed``, ``listening``, ``shared``, ``stuck``
+descriptors of new ones come along), ``share`` (how many processes use the counters), ``bound`` (how many
+workers share the memory, where that is not what the configuration says), ``drain`` (finish within a grace
+time), ``stop`` (now). Up: ``ready``, ``reloaded``, ``failed``, ``listening``, ``shared``, ``stuck``
 (a lock of the counters does not move), ``cut`` (the grace time ended before ``calls`` calls had). Words that
 are not known are passed over, since the two ends may be of different versions. The end of the line means that
 the other process is gone: a worker then drains, the supervisor waits for the exit status.
@@ -44,21 +45,26 @@ class Message(msgspec.Struct, omit_defaults=True):
 
 class WorkerSettings(msgspec.Struct):
     """Everything a worker is started with, as one JSON argument. ``listen``: inherited listening sockets by
-    descriptor, in the order of the snapshot's ``gateway.listen``. ``sharers``: how many processes use the
-    counters, those of another generation too; 0 for ``workers``. ``speaks``: this worker tells what all of
-    its generation find alike. ``joins``: it starts beside, or after, others that served.
+    descriptor, in the order of the snapshot's ``gateway.listen``; ``counters``: their memory. ``sharers``:
+    how many processes use the counters, those of another generation too; 0 for ``workers``. ``speaks``:
+    this worker tells what all of its generation find alike. ``joins``: it starts beside, or after, others
+    that served. ``events``: what it says is JSON on standard output. ``connections``: the memory where all
+    count their connections (``stores.shared_counts``), by descriptor.
     """
 
     index: int
     workers: int
     listen: list[int]
     control: int
+    counters: int
+    connections: int
     snapshot: str
     via: str
     feed: str
     sharers: int = 0
     speaks: bool = True
     joins: bool = False
+    events: bool = False
 
 
 def encode(message: Message) -> bytes:

@@ -13,8 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from faregate.gateway import voice
 from faregate.gateway.children import StartError, is_stopped, start_worker
@@ -24,6 +23,9 @@ from faregate.gateway.places import WorkerPlace
 from faregate.stores.counters_head import CountersError, LockHeldError
 from faregate.stores.counters_layout import WORKERS_MAX
 from faregate.stores.counters_prepare import clear_worker
+
+if TYPE_CHECKING:
+    from faregate.stores.shared_counts import SharedCounts
 
 START_S: Final = 30.0
 """How long a worker may take from its start to ready, and to take a revision; 100,000 keys take about two
@@ -44,10 +46,11 @@ Keep = Callable[[Coroutine[object, object, None]], None]
 
 
 class Crew:
-    """``counters``: the file of counters. ``keep`` runs a coroutine for as long as the supervisor lives."""
+    """``memory``: the counters' descriptor. ``keep`` runs a coroutine for as long as the supervisor lives."""
 
-    def __init__(self, counters: Path, settings: Settings, keep: Keep) -> None:
-        self._counters = counters
+    def __init__(self, settings: Settings, keep: Keep) -> None:
+        self.memory = -1
+        self.connections: SharedCounts | None = None
         self._settings = settings
         self._keep = keep
         self._offered: Message | None = None
@@ -82,20 +85,38 @@ class Crew:
             await place.ready.wait()
 
     async def resize(self, count: int, grace: float) -> None:
-        """Starts workers, or drains the youngest, until there are ``count``. Raises StartError as ``start``
-        does.
+        """Starts workers, or drains the youngest, until there are ``count``. Raises StartError when not all
+        of them can start; then those that can go on, and nobody tries the others again.
         """
         if count > len(self.places):
-            more = count - len(self.places)
-            await self.share(self.sharers + more)
-            self.start(more)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.all_ready(), START_S)
+            await self._grow(count - len(self.places))
         else:
             for place in self.places[count:]:
                 place.retired = True
                 place.send(Message("drain", grace=grace, idle=IDLE_SUCCEEDED_S))
             del self.places[count:]
+
+    async def _grow(self, more: int) -> None:
+        before = len(self.places)
+        await self.share(self.sharers + more)
+        self.hopeless.clear()
+        try:
+            self.start(more)
+        except StartError:
+            await self.share(self.sharers - more)
+            raise
+        ready, hopeless = asyncio.ensure_future(self.all_ready()), asyncio.ensure_future(self.hopeless.wait())
+        await asyncio.wait([ready, hopeless], return_when=asyncio.FIRST_COMPLETED, timeout=START_S)
+        ready.cancel()
+        hopeless.cancel()
+        late = [place for place in self.places[before:] if not place.was_ready]
+        if not late or self.stopping.is_set():
+            return
+        for place in late:
+            self.places.remove(place)
+            place.retire()
+        few = "a new worker" if len(late) == 1 else f"{len(late)} new workers"
+        raise StartError(f"{few} cannot start; what was said of it stands above")
 
     async def share(self, sharers: int) -> bool:
         """Tells all workers how many processes use the counters; whether all have heard it.
@@ -108,11 +129,12 @@ class Crew:
     def is_free(self, index: int) -> bool:
         """Whether no living process holds ``index``."""
         try:
-            clear_worker(self._counters, index)
+            clear_worker(self.memory, index)
         except CountersError:
             return False
         except OSError:
-            return True
+            pass
+        self._forget_connections(index)
         return True
 
     # what they are told
@@ -196,6 +218,8 @@ class Crew:
                 continue
             finally:
                 theirs.close()
+            if place.retired:  # while it was being started
+                place.retire()
             place.line = line = Line(ours, loop, lambda message, _: self.heard(place, message), lambda: None)
             status = await process.wait()
             line.close()
@@ -216,10 +240,16 @@ class Crew:
         if place.retired and not self.stopping.is_set():
             await self.share(self.sharers - 1)
 
+    def _forget_connections(self, index: int) -> None:
+        """Those of a worker that is gone."""
+        if self.connections is not None:
+            self.connections.clear(index)
+
     def _free_places(self, index: int) -> None:
         """Those of a worker that is gone; where that fails, its successor does it at its start."""
+        self._forget_connections(index)
         try:
-            clear_worker(self._counters, index)
+            clear_worker(self.memory, index)
         except LockHeldError:
             self._end_stopped()
         except (CountersError, OSError):

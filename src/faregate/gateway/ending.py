@@ -59,6 +59,7 @@ class Ending:
     _head_sent: bool = False
     _hurried: bool = False
     _keep_alive: bool = False
+    _moves: int = 0
     _sent_at: float
     _streams: bool = False
     _task: asyncio.Task[None] | None = None
@@ -181,6 +182,12 @@ class Ending:
         else:
             self.abandon(Refusal("overloaded", reason="gateway_stopped"))
 
+    def be_the_last(self) -> None:
+        """The caller's connection ends with this call."""
+        self._keep_alive = False
+        if self.tunnel is not None:
+            self.tunnel.drain()
+
     def abandon(self, refusal: Refusal) -> None:
         """Gives the call up because of the caller: the upstream's request is cut, never completed."""
         self._drop_upstream()
@@ -193,6 +200,9 @@ class Ending:
             "internal error in call %s", self.call.request_id.decode("ascii", "replace"), exc_info=error
         )
         if self.phase == DONE:
+            return
+        if self.tunnel is not None:
+            self.tunnel.end("internal_error", cut=True)  # which finishes the call
             return
         sent = self.phase >= SENDING
         self._drop_upstream()

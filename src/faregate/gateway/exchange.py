@@ -12,17 +12,15 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from faregate.gateway import upgrading
-from faregate.gateway.answering import Answering
 from faregate.gateway.body import GRACE_S, RequestBody
+from faregate.gateway.dispatching import Dispatching
 from faregate.gateway.http1.answers import CONTINUE
 from faregate.gateway.outbound import (
     address_behind,
     continued_trace,
-    deadline_line,
     hash_key,
-    request_head,
 )
-from faregate.gateway.phases import CONNECTING, DONE, SENDING, WAITING
+from faregate.gateway.phases import DONE, SENDING, WAITING
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.ids import accepts_request_id
 from faregate.kernel.problems import Refusal
@@ -30,14 +28,14 @@ from faregate.snapshot.call import ReadyRoute, Step
 
 if TYPE_CHECKING:
     from faregate.gateway.assembly import ReadyUpstream
-    from faregate.gateway.balance import TargetState
     from faregate.gateway.http1.request import Fields, Line
     from faregate.gateway.pool import Pool
-    from faregate.gateway.upstream import UpstreamConnection
 
 
-class Exchange(Answering):
-    """One call: the request's side of it. What ``Ending`` and ``Answering`` add is the same object."""
+class Exchange(Dispatching):
+    """One call: what is decided about it. What ``Ending``, ``Answering`` and ``Dispatching`` add is the same
+    object.
+    """
 
     def begin(self, line: "Line", fields: "Fields") -> None:
         """Starts with a parsed head. A body, if any, comes by ``begin_with_body``."""
@@ -257,142 +255,3 @@ class Exchange(Answering):
                     self._send(connection)
                     return
         self._dispatch(upstream, target)
-
-    def _dispatch(self, upstream: "ReadyUpstream", target: "TargetState | None") -> None:
-        """Lends a connection of ``target``, the balancer's choice, or opens one; one without room is passed
-        over for the next choice.
-        """
-        call = self.call
-        now = self.now
-        full = ""
-        priority = call.route.priority  # type: ignore[union-attr]  # set before any step ran
-        while True:
-            if target is None:
-                self._no_target(full=full)
-                return
-            pool: Pool = target.pool  # type: ignore[assignment]  # put there by ReadyUpstream
-            gate = target.gate
-            if gate is None or gate.admits(priority, target.in_flight):
-                connection = pool.take(now)
-                if connection is not None or pool.can_open():
-                    break
-                full = "upstream_connections"
-            else:
-                full = "upstream_concurrency"
-            upstream.balancer.released(target)
-            self._tried = (*self._tried, target)
-            target = self._pick_another(upstream)
-        self._upstream_state = target
-        call.target_name = target.name
-        call.attempts += 1
-        if connection is not None:
-            self._send(connection)
-            return
-        self.phase = CONNECTING
-        if self.wants_body:
-            self.client.pause_reading()
-        self.client.arm(self._total_deadline, now)
-        pool.open(self)
-
-    def _pick_another(self, upstream: "ReadyUpstream") -> "TargetState | None":
-        key = hash_key(upstream.hash_on, self.call, self.fields) if upstream.hash_on else b""
-        return upstream.balancer.pick(self.now, key, self._tried)
-
-    def _no_target(self, *, full: str) -> None:
-        if full:
-            self.plane.admission.count(self.call.route.priority, full)  # type: ignore[union-attr]  # set long ago
-            self.refuse(Refusal("overloaded", reason=full))
-        elif self._tried:
-            self.refuse(Refusal("upstream_unreachable", reason=self.call.reason or "connect_failed"))
-        else:
-            self.refuse(Refusal("no_healthy_target", reason="no_healthy_target"))
-
-    def connected(self, connection: "UpstreamConnection", now: float) -> None:
-        """The pool opened what we asked for."""
-        self.now = now
-        if self.phase == DONE:
-            connection.pool.give_back(connection, now)
-            return
-        if now >= self._total_deadline:
-            connection.pool.give_back(connection, now)
-            self.connect_failed("total_timeout", now)
-            return
-        if self.call.upgrade is None:
-            self.deadline_line = deadline_line(self._total_deadline - now)
-        try:
-            self._send(connection)
-        except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
-            self.internal_error(error)
-
-    def connect_failed(self, reason: str, now: float) -> None:
-        """Nothing was sent: another target may be tried (W14)."""
-        self.now = now
-        target = self._upstream_state
-        self._upstream_state = None
-        if self.phase == DONE or target is None:
-            return
-        upstream = self.upstream
-        upstream.balancer.connect_failed(target, now)
-        self._tried = (*self._tried, target)
-        self.call.reason = reason
-        if (
-            self.call.attempts > upstream.data.attempts
-            or now >= self._total_deadline
-            or not upstream.balancer.may_retry(now)
-        ):
-            self.refuse(Refusal("upstream_unreachable", reason=reason))
-            return
-        try:
-            self._dispatch(upstream, self._pick_another(upstream))
-        except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
-            self.internal_error(error)
-
-    def not_taken(self, kept: list[bytes] | None, reason: str) -> None:
-        """The target never looked at the request, so it may go elsewhere (W14). ``kept``: what was written
-        of its body; None when that was too much to keep.
-        """
-        self._upstream_connection = None
-        body = self.body
-        if body is None or kept is not None:
-            if body is not None and kept is not None:
-                body.hold_again(kept)
-            self.phase = CONNECTING
-            self.connect_failed(reason, self.plane.monotonic())
-        else:
-            self._drop_upstream()
-            self.refuse(Refusal("upstream_unreachable", reason=reason))
-
-    def _send(self, connection: "UpstreamConnection") -> None:
-        transport = connection.transport
-        if transport is None:
-            self.connect_failed("closed_before_use", self.now)
-            return
-        if self.call.reason:
-            self.call.reason = ""  # of an earlier target
-        self._upstream_connection = connection
-        connection.exchange = self
-        body = self.body
-        data = request_head(self) if body is None else b"".join((request_head(self), *body.release()))
-        plane = self.plane
-        self._sent_at = self.now = now = plane.monotonic()  # what came before is our own share
-        transport.write(data)
-        client = self.client
-        if body is None or body.left == 0:
-            self.phase = WAITING
-            client.deadline = deadline = now + self.upstream.first_byte_timeout
-        else:
-            self.phase = SENDING
-            if not connection.write_paused:  # else once the upstream has taken what was held
-                client.resume_reading()
-            body.pardon(now)
-            deadline = min(body.started_at + self.plane.body_timeout, body.late_at())
-            client.deadline = deadline
-        if deadline > self._total_deadline:
-            client.deadline = deadline = self._total_deadline
-        if deadline < client.wheel_at:
-            plane.wheel.watch(client, now)
-
-    def _request_complete(self, now: float) -> None:
-        """The last of the body has been handed on."""
-        self.phase = WAITING
-        self.client.arm(min(now + self.upstream.first_byte_timeout, self._total_deadline), now)

@@ -1,10 +1,10 @@
 """A new version of the program takes over from a running one: what is handed over, and the two ends of it.
 
-The running supervisor starts its successor as a child and gives it the listening sockets and the data
-folder's lock by descriptor. The successor compiles the file, starts its own workers beside the running ones
-on the same sockets and counters, and says when all are ready; until then nothing of the running gateway has
-changed, and whatever fails ends the successor alone. Then the former workers drain. At no moment is a socket
-closed or the lock free.
+The running supervisor starts its successor as a child and gives it the listening sockets, the counters and
+the data folder's lock by descriptor. The successor compiles the file, starts its own workers beside the
+running ones on the same sockets and counters, and says when all are ready; until then nothing of the running
+gateway has changed, and whatever fails ends the successor alone. Then the former workers drain. At no moment
+is a socket closed or the lock free.
 
 The settings travel as JSON of a numbered form, for the two ends are different versions of this file.
 """
@@ -31,7 +31,7 @@ from faregate.gateway.voice import Voice
 if TYPE_CHECKING:
     from faregate.gateway.crew import Crew
 
-FORM: Final = 1
+FORM: Final = 2
 READY_S: Final = 150.0
 """A successor compiles (two minutes at most) and starts its workers."""
 CONSENT_S: Final = 30.0
@@ -43,6 +43,7 @@ _LOOK_S: Final = 0.5
 class Handover(msgspec.Struct):
     """What a successor is started with. Numbers are inherited descriptors. ``manager``, ``sockets``: by
     ``host:port`` as configured. ``indexes``: workers that are alive; ``sharers``: how many use the counters.
+    ``connections``: where they count their connections.
     """
 
     form: int
@@ -50,6 +51,8 @@ class Handover(msgspec.Struct):
     data: str
     line: int
     lock: int
+    counters: int
+    connections: int
     sockets: dict[str, int]
     manager: dict[str, int]
     indexes: list[int]
@@ -65,9 +68,11 @@ class Inheritance(NamedTuple):
 
     data: Path
     lock: int
+    counters: int
     manager: dict[str, socket.socket]
     indexes: list[int]
     sharers: int
+    connections: int
 
 
 class HandoverError(Exception):
@@ -103,7 +108,8 @@ class Successor:
         """
         ours, theirs = socket.socketpair()
         handover = _handover(running, theirs.fileno())
-        given = [handover.line, handover.lock, *handover.sockets.values(), *handover.manager.values()]
+        given = [handover.line, handover.lock, handover.counters, handover.connections]
+        given += [*handover.sockets.values(), *handover.manager.values()]
         try:
             process = await asyncio.create_subprocess_exec(
                 program,
@@ -188,6 +194,8 @@ def _handover(running: Running, line: int) -> Handover:
         data=str(running.data),
         line=line,
         lock=running.lock.fileno(),
+        counters=running.crew.memory,
+        connections=running.connections,
         sockets={key: sock.fileno() for key, sock in running.listening.sockets.items()},
         manager=managers,
         indexes=[place.index for place in running.crew.places],
@@ -209,9 +217,11 @@ class Predecessor:
         self.inheritance = Inheritance(
             Path(handover.data),
             handover.lock,
+            handover.counters,
             _sockets(handover.manager),
             handover.indexes,
             handover.sharers,
+            handover.connections,
         )
         self.sockets = _sockets(handover.sockets)
         self._consent = asyncio.Event()

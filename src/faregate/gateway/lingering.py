@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from faregate.gateway.plane import Plane
 
+FIRST_CALL_S: Final = 1.0
+"""How long a new connection may take to its first call even while everything here ends."""
 LINGER_S: Final = 1.0
 TAKEN_BYTES_PER_S: Final = 1024
 """The least rate at which a caller takes its answers, on the whole; it may fall behind by 30 s."""
@@ -25,7 +27,8 @@ LINGER_BYTES_MAX: Final = 64 << 10
 class Lingering(Caller):
     """A protocol to asyncio by its methods, not by its base, which would keep it from being compiled.
 
-    ``transport`` None: made not yet, or lost.
+    ``made_at``: when it came about, over TLS when that was settled. ``place``: the listener that it came in
+    by. ``transport`` None: made not yet, or lost.
     """
 
     __slots__ = (
@@ -38,11 +41,15 @@ class Lingering(Caller):
         "_read_paused",
         "_unsent",
         "_unusual",
+        "made_at",
+        "place",
         "transport",
     )
 
     def __init__(self, plane: "Plane") -> None:
         super().__init__(plane)
+        self.made_at = 0.0
+        self.place = ""
         self.transport: asyncio.Transport | None = None
         self._behind_s = 0.0  # how far the caller is behind the least rate in taking its answers
         self._buffer = bytearray()
@@ -101,6 +108,19 @@ class Lingering(Caller):
     def has_unsent(self) -> bool:
         """Whether part of an answer still waits for the caller to take it."""
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether its first call may still be on its way."""
+        return now < self.made_at + FIRST_CALL_S
+
+    def end_now(self) -> None:
+        """The process ends. What was handed over still reaches the caller; what was not shows that it is
+        cut.
+        """
+        if self.has_unsent():
+            self.break_off()
+        else:
+            self._close_now()
 
     def _close_gently(self, now: float) -> None:
         """Sends the end of the stream, then reads on for a moment so that the last answer is not lost to a

@@ -76,7 +76,7 @@ class ClientConnection(Lingering):
         bound_unsent(self.transport)
         forwarded = (self.peer_ip.encode(), self.proto)
         self.forwarded_lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % forwarded
-        now = plane.monotonic()
+        self.made_at = now = plane.monotonic()
         self.arm(now + plane.header_timeout, now)
 
     def data_received(self, data: bytes) -> None:
@@ -200,12 +200,19 @@ class ClientConnection(Lingering):
         """The worker is going to stop: this protocol says so with its next answer."""
 
     def drain(self) -> None:
-        """The worker is stopping: an idle connection ends now, a busy one with its answer."""
+        """No further call here: an idle connection ends now, a busy one with its answer."""
         exchange = self.exchange
-        if exchange is None and not self._partial:
+        if exchange is not None:
+            exchange.be_the_last()
+        elif not self._partial:
             self._close_now()
-        elif exchange is not None and exchange.tunnel is not None:
-            exchange.tunnel.drain()
+
+    def leave(self) -> None:
+        """The caller would not be let in any more: a call of which only a part has come is not begun."""
+        if self._partial and self.exchange is None:
+            self._close_now()
+        else:
+            self.drain()
 
     def exchange_done(self, keep_alive: bool, skip: int, now: float) -> None:  # noqa: FBT001 - one caller, once a call
         """The call has ended; the next one may begin."""

@@ -1,6 +1,7 @@
 """One place for a worker, as the supervisor keeps it: the process in it changes, the place stays."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,13 @@ class WorkerPlace:
         """The process's id while it runs."""
         process = self.process
         return None if process is None or process.returncode is not None else process.pid
+
+    def retire(self) -> None:
+        """Ends the process at once, for good: it has never served."""
+        self.retired = True
+        if self.process is not None and self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
         """False when nobody is there to hear it."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from faregate.gateway.assembly import Runtime
     from faregate.gateway.exchange import Exchange
     from faregate.gateway.listener import ClientConnection
+    from faregate.stores.shared_counts import SharedCounts
 
 REAP_EVERY_S: Final = 1.0
 _LOOK_AT_BYTES: Final = 1 << 20
@@ -115,6 +116,12 @@ class Plane:
         self.calls_least = self.admission.least
         self.set_patience(self._patience)
 
+    def share(self, counts: "SharedCounts") -> None:
+        """The caps on connections and WebSockets hold together with those who count there too. Before any
+        connection.
+        """
+        self.doorkeeper.shared = self.tunnels.shared = counts
+
     def bound_memory(self, memory_bytes: int) -> None:
         """The memory it may use from now on, 0 without end."""
         self.overload.watched_bytes = memory_bytes
@@ -158,6 +165,10 @@ class Plane:
         for client in list(self.clients):
             client.drain()
 
+    def awaits_calls(self, now: float) -> bool:
+        """Whether a connection is so new that its first call may still be on its way."""
+        return any(client.is_fresh(now) for client in self.clients)
+
     def is_busy(self) -> bool:
         """Whether a call is in progress, or an answer not yet wholly handed over."""
         return (
@@ -173,6 +184,6 @@ class Plane:
             exchange.stop()
 
     def break_off(self) -> None:
-        """Ends what is left, visibly."""
+        """Ends what is left; an answer that is not out is seen to be cut."""
         for client in list(self.clients):
-            client.break_off()
+            client.end_now()

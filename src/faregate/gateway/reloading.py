@@ -148,6 +148,7 @@ async def _follow(
             await crew.resize(count, running.options.grace)
         except StartError as error:
             voice.say(f"{error}; {len(crew.places)} go on", "restart_needed", key="workers")
+            crew.tell(Message("bound", workers=len(crew.places)))  # they count on as many as were wanted
         if running.manager is not None:
             running.manager.tell(workers=len(crew.places))
     running.say_bound()

@@ -22,7 +22,7 @@ from faregate.snapshot import encoded
 
 COMPILE_S: Final = 120.0
 NICE: Final = 10
-"""A compilation takes whole seconds of a core; calls come first."""
+"""A compilation takes whole seconds of a core; calls that run beside it come first."""
 
 
 class Report(msgspec.Struct):
@@ -54,8 +54,10 @@ class CompileError(Exception):
         self.missing = missing
 
 
-async def compile_file(config: Path, out: Path) -> Compiled:
-    """The encoded snapshot of ``config``, by way of the file ``out``. Raises ``CompileError``."""
+async def compile_file(config: Path, out: Path, *, nice: int = NICE) -> Compiled:
+    """The encoded snapshot of ``config``, by way of the file ``out``. ``nice``: how much others go before.
+    Raises ``CompileError``.
+    """
     told = out.with_suffix(".report")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -63,7 +65,7 @@ async def compile_file(config: Path, out: Path) -> Compiled:
         "faregate.compile",
         *(str(config), "--out", str(out), "--revision", "0", "--report", str(told)),
         *(["--events"] if Voice.events else []),
-        *("--nice", str(NICE)),
+        *("--nice", str(nice)),
     )
     try:
         status = await asyncio.wait_for(process.wait(), COMPILE_S)

@@ -12,9 +12,11 @@ import msgspec
 from faregate.gateway import voice
 from faregate.gateway.budget import Budget, budget, machine_memory
 from faregate.gateway.control import GRACE_S, WorkerSettings
+from faregate.gateway.counting import Counting
 from faregate.gateway.crew import Crew
 from faregate.gateway.listening import Listening
 from faregate.gateway.manager_keeper import ManagerKeeper
+from faregate.stores.shared_counts import SharedCounts
 
 if TYPE_CHECKING:
     from faregate.snapshot import data as snapshots
@@ -59,7 +61,9 @@ class Running:
         self.manager: ManagerKeeper | None = None
         self.lock: IO[bytes] | None = None
         self.via = f"1.1 faregate-{secrets.token_hex(4)}"
-        self.crew = Crew(Path(), self._settings, keep)
+        self.crew = Crew(self._settings, keep)
+        self.counting: Counting | None = None
+        self.connections = -1  # descriptor of what workers count together
         self._said_bound: tuple[Budget, int, int] | None = None
         self.changing = asyncio.Lock()
         """Held by a reload and by an upgrade: one change at a time."""
@@ -68,7 +72,16 @@ class Running:
         """Takes ``data`` as the place of everything that stays."""
         self.data = data
         self.snapshot_path = data / "snapshot"
-        self.crew = Crew(data / "counters.bin", self._settings, self.keep)
+
+    def count_with(self, counting: Counting) -> None:
+        """Has workers started from now on count in this memory."""
+        self.counting = counting
+        self.crew.memory = counting.memory
+
+    def connect_with(self, connections: int) -> None:
+        """Has workers started from now on count their connections in this memory. Raises OSError."""
+        self.connections = connections
+        self.crew.connections = SharedCounts(connections)
 
     def run_manager(self, manager: ManagerKeeper) -> None:
         self.manager = manager
@@ -103,10 +116,13 @@ class Running:
             workers=len(self.crew.places),
             listen=[sock.fileno() for sock in self.listening.of(self.snapshot.gateway.listen)],
             control=line,
+            counters=self.crew.memory,
             snapshot=str(self.snapshot_path),
             via=self.via,
             feed=str(self.feed),
             sharers=self.crew.sharers,
             speaks=self.crew.speaker() == index,
             joins=any(place.was_ready for place in self.crew.places),
+            events=voice.Voice.events,
+            connections=self.connections,
         )

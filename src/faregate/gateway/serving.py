@@ -31,7 +31,9 @@ ProtocolFor = Callable[[Listener], Callable[[], asyncio.Protocol]]
 
 
 class Serving:
-    """``protocol_for`` gives what makes a listener's connections; ``is_held``: whether it is held closed."""
+    """``protocol_for`` gives what makes a listener's connections; ``is_held``: whether it is held closed;
+    ``handshakes_at``: how many handshakes are in progress at a place (``key_of``).
+    """
 
     def __init__(
         self,
@@ -39,11 +41,13 @@ class Serving:
         plane: "Plane",
         protocol_for: ProtocolFor,
         is_held: Callable[[Listener], bool] = lambda _: False,
+        handshakes_at: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._loop = loop
         self._plane = plane
         self._protocol_for = protocol_for
         self._is_held = is_held
+        self._handshakes_at = handshakes_at
         self._held: dict[str, socket.socket] = {}
         self._looks: dict[str, int] = {}
         self._servers: dict[str, tuple[Listener, asyncio.Server]] = {}
@@ -74,7 +78,7 @@ class Serving:
             _, server = self._servers.pop(key)
             address = server.sockets[0].getsockname()[:2]
             server.close()
-            self._leave(address)
+            self._leave(key, address)
 
     def _taken_over(self, fresh: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
         """``fresh``, and those held closed, to be judged anew."""
@@ -123,21 +127,24 @@ class Serving:
         # The descriptor itself, not a copy: one left open would go on taking connections while we drain.
         return await self._loop.create_server(self._protocol_for(listener), sock=sock, backlog=BACKLOG)
 
-    def _leave(self, address: tuple[str, int]) -> None:
-        task = self._loop.create_task(self._see_off(address))
+    def _leave(self, key: str, address: tuple[str, int]) -> None:
+        task = self._loop.create_task(self._see_off(key, address))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def _see_off(self, address: tuple[str, int]) -> None:
-        """Ends the connections that came in at ``address`` when they are idle, at the latest by the grace."""
+    async def _see_off(self, key: str, address: tuple[str, int]) -> None:
+        """Ends the connections that came in at ``address`` when they are idle, at the latest by the grace;
+        who was just connecting may make a call before.
+        """
         deadline = time.monotonic() + GRACE_S
         await asyncio.sleep(IDLE_S)
-        while time.monotonic() < deadline:
+        while (now := time.monotonic()) < deadline:
             theirs = [client for client in self._plane.clients if _came_in(client, address)]
-            if not theirs:
+            if not theirs and not self._handshakes_at(key):
                 return
             for client in theirs:
-                client.drain()
+                if not client.is_fresh(now):
+                    client.drain()
             await asyncio.sleep(_LOOK_S)
         for client in [client for client in self._plane.clients if _came_in(client, address)]:
             client.break_off()

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 from faregate.gateway import voice
 from faregate.gateway.budget import usable_cores
 from faregate.gateway.children import StartError, listen_or_say
+from faregate.gateway.counting import Counting
 from faregate.gateway.crew import START_S
 from faregate.gateway.listening import key_of
 from faregate.gateway.manager_keeper import ManagerKeeper
 from faregate.gateway.revisions import (
+    NICE,
     CompileError,
     compile_file,
     last_good,
@@ -31,7 +33,7 @@ from faregate.policies.limits import capacity
 from faregate.snapshot import data as snapshots
 from faregate.snapshot import encoded
 from faregate.stores.counters_head import CountersError
-from faregate.stores.counters_prepare import prepare
+from faregate.stores.shared_counts import taken_or_made
 
 if TYPE_CHECKING:
     from faregate.gateway.handover import Inheritance
@@ -51,7 +53,7 @@ async def start(running: "Running", stopping: asyncio.Event, inherited: "Inherit
     made = running.listening.open_missing(gateway.listen)
     running.listening.settle(gateway.listen, made)
     count = gateway.workers or usable_cores()
-    _prepare_counters(running)
+    _prepare_counters(running, inherited)
     try:
         make_digest_key(running.data / "digest.key")
     except OSError as error:
@@ -66,7 +68,8 @@ async def start(running: "Running", stopping: asyncio.Event, inherited: "Inherit
 async def _configuration(running: "Running", inherited: "Inheritance | None") -> snapshots.Outline:
     """The outline of what to run, laid where workers find it, in the data folder that is ours from now on."""
     try:
-        compiled = await compile_file(running.config, running.runtime / "compiled")
+        nice = 0 if inherited is None else NICE  # at a first start no call would be kept waiting
+        compiled = await compile_file(running.config, running.runtime / "compiled", nice=nice)
     except CompileError as error:
         running.files = error.report.files
         if running.options.strict or inherited is not None or error.missing:
@@ -124,16 +127,21 @@ def _holder(lock: Path) -> str:
     return f": process {others[0]}" if others else ""
 
 
-def _prepare_counters(running: "Running") -> None:
+def _prepare_counters(running: "Running", inherited: "Inheritance | None") -> None:
+    """Those of the gateway that runs, or new ones, filled with what was saved. Raises ``StartError``."""
+    try:
+        running.connect_with(taken_or_made(-1 if inherited is None else inherited.connections))
+    except OSError as error:
+        raise StartError(f"cannot share memory between workers: {error.strerror}") from error
+    saved = running.data / "counters.bin"
+    if inherited is not None:
+        running.count_with(Counting(saved, inherited.counters))
+        return
     counted = encoded.decode_counted(running.snapshot_path.read_bytes())
     try:
-        prepared = prepare(
-            running.data / "counters.bin", capacity(counted), now=time.monotonic_ns(), wall=time.time()
-        )
+        running.count_with(Counting.begin(saved, capacity(counted)))
     except (OSError, CountersError) as error:
-        raise StartError(f"cannot prepare the counters in {running.data}: {error}") from error
-    if prepared.event == "unreadable":
-        voice.say("the file of counters was unreadable and set aside; all counts, quotas too, begin anew")
+        raise StartError(f"cannot make the counters, saved in {running.data}: {error}") from error
 
 
 def _start_manager(

@@ -11,12 +11,15 @@ import msgspec
 from faregate.gateway.handover import Handover
 from faregate.gateway.supervisor import succeed
 from faregate.gateway.voice import Voice
+from faregate.kernel.events import speak_in_events
 
 
 def main() -> int:
     """Runs the gateway that was handed over; returns its exit status."""
     handover = msgspec.json.decode(sys.argv[1], type=Handover)
     Voice.events = handover.events
+    if Voice.events:
+        speak_in_events("supervisor")
     return asyncio.run(succeed(handover))
 
 

@@ -28,6 +28,7 @@ from faregate.gateway.revisions import is_missing
 from faregate.gateway.running import Options, Running
 from faregate.gateway.starting import start
 from faregate.gateway.watching import watch
+from faregate.kernel.events import speak_in_events
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -65,6 +66,8 @@ class Supervisor:
             await self._start()
             if not self._stopping.is_set():
                 self._keep(self._reload_when_asked())
+                if self._running.counting is not None:
+                    self._keep(self._running.counting.keep_saved())
                 if self._running.options.watch:
                     self._keep(watch(lambda: self._running.files, lambda: reload(self._running)))
                 await self._stopping.wait()
@@ -298,6 +301,9 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         running.listening.close()
+        if running.counting is not None:
+            # those that another process has too, it saves
+            running.counting.end(save=not self._succeeded and self._predecessor is None)
         shutil.rmtree(running.runtime, ignore_errors=True)
         if running.lock is not None:
             running.lock.close()
@@ -322,6 +328,8 @@ async def succeed(handover: Handover) -> int:
 def run(config: Path, options: Options | None = None, *, events: bool = False) -> int:
     """Runs the gateway; returns the exit status. ``events``: what it says is JSON on standard output."""
     voice.Voice.events = events
+    if events:
+        speak_in_events("supervisor")
     if is_missing(config):
         voice.say(f"no such file: {config}", "failed")
         return 1

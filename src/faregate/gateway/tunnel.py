@@ -37,6 +37,7 @@ WRITE_HIGH_BYTES: Final = 64 << 10
 class Tunnel:
     """Both ends, and the one deadline that the wheel watches. ``settings``: those of its route, of the
     revision that last let it in. ``valid_until``: when its credential ends, in seconds since the epoch.
+    ``judgements``: how often it was asked whether its caller may stay.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Tunnel:
         "deadline",
         "done",
         "exchange",
+        "judgements",
         "last_at",
         "plane",
         "settings",
@@ -77,6 +79,7 @@ class Tunnel:
         self.valid_until = valid_until
         self.last_at = now
         self.done = False
+        self.judgements = 0
         self.deadline = NEVER
         self.wheel_at = NEVER
         self._opened_at = now

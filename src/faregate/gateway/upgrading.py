@@ -15,6 +15,7 @@ from faregate.gateway.websocket import POLICY, Handshake, read_handshake
 from faregate.kernel.problems import Refusal
 from faregate.snapshot import data
 from faregate.snapshot.call import Call, ReadyRoute, Step
+from faregate.stores.shared_counts import TUNNELS
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,19 +24,24 @@ if TYPE_CHECKING:
     from faregate.gateway.exchange import Exchange
     from faregate.gateway.http1.response import ResponseHead
     from faregate.snapshot.call import Verdict
+    from faregate.stores.shared_counts import SharedCounts
 
 _JUDGED_AT_ONCE: Final = 20
 """Tunnels asked about in one turn of the loop after a reload; a token may have to be verified anew: 1 ms."""
+_FOREIGN_ORIGIN: Final = (
+    "The page's origin (Origin) is not among those that this route takes WebSockets from."
+)
 _HEADERS: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
 class Tunnels:
     """The tunnels of one worker, and the places that consumers hold for theirs, from the handshake on.
 
-    ``most``: how many there may be in all, so that other calls keep room.
+    ``most``: how many there may be in all, so that other calls keep room. ``shared``: what the other workers
+    count; both bounds hold for all of them together.
     """
 
-    __slots__ = ("_held", "_loop", "_places", "_unjudged", "_waiting", "most", "open")
+    __slots__ = ("_held", "_loop", "_places", "_unjudged", "_waiting", "most", "open", "shared")
 
     def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
         self._loop = loop
@@ -45,22 +51,36 @@ class Tunnels:
         self._waiting: set[asyncio.Task[None]] = set()
         self.most = 0
         self.open: set[Tunnel] = set()
+        self.shared: SharedCounts | None = None
 
-    def room(self, owner: str, most: int) -> Refusal | None:
-        """Why ``owner`` may not have one more, if so."""
-        if self._places.get(owner, 0) >= most:
+    def room(self, owner: str, most: int, more: int = 1) -> Refusal | None:
+        """Why ``owner`` may not have ``more``, if so; 0: what is there already is judged."""
+        shared = self.shared
+        places = self._places.get(owner, 0) + (0 if shared is None else shared.elsewhere(TUNNELS, owner))
+        if places + more > most:
             return Refusal(
                 "concurrency_exceeded", reason="upgrade_connections", parameter="upgrade.connections"
             )
-        if self._held >= self.most:
+        if (self._held if shared is None else shared.total(TUNNELS)) + more > self.most:
             return Refusal("overloaded", reason="tunnels")
         return None
 
-    def take(self, owner: str) -> None:
+    def take(self, owner: str, most: int) -> Refusal | None:
+        """Takes a place, or says why there is none. It is counted first, so that of two workers who take the
+        last one not both have it.
+        """
         self._held += 1
         self._places[owner] = self._places.get(owner, 0) + 1
+        if self.shared is not None:
+            self.shared.add(TUNNELS, owner)
+        refusal = self.room(owner, most, more=0)
+        if refusal is not None:
+            self.free(owner)
+        return refusal
 
     def free(self, owner: str) -> None:
+        if self.shared is not None:
+            self.shared.remove(TUNNELS, owner)
         self._held -= 1
         left = self._places[owner] - 1
         if left:
@@ -82,6 +102,7 @@ class Tunnels:
 
     def judge(self, tunnel: Tunnel) -> None:
         """Ends ``tunnel`` if the running configuration would not let its caller in any more."""
+        tunnel.judgements += 1
         exchange = tunnel.exchange
         runtime = exchange.plane.runtime
         call = exchange.call
@@ -102,7 +123,7 @@ class Tunnels:
             if isinstance(verdict, Refusal):
                 self._refused(tunnel, verdict)
             elif iscoroutine(verdict):
-                task = self._loop.create_task(self._judged_later(tunnel, verdict))
+                task = self._loop.create_task(self._judged_later(tunnel, verdict, tunnel.judgements))
                 self._waiting.add(task)
                 task.add_done_callback(self._waiting.discard)
             return
@@ -121,10 +142,14 @@ class Tunnels:
         if self._unjudged:
             self._loop.call_soon(self._judge_some)
 
-    async def _judged_later(self, tunnel: Tunnel, verdict: "Coroutine[None, None, Refusal | None]") -> None:
-        """A step had to wait, for keys: what it then says counts; that nothing can be known does not."""
+    async def _judged_later(
+        self, tunnel: Tunnel, verdict: "Coroutine[None, None, Refusal | None]", judgement: int
+    ) -> None:
+        """A step had to wait, for keys: what it then says counts; that nothing can be known does not, nor
+        what was asked before another judgement began.
+        """
         refusal = await verdict
-        if tunnel.done:
+        if tunnel.done or tunnel.judgements != judgement:
             return
         if refusal is not None:
             self._refused(tunnel, refusal)
@@ -181,7 +206,12 @@ def handshake_step(settings: data.Upgrade) -> Step:
             wanted = b"Sec-WebSocket-Version: 13\r\n" if handshake.fault == "websocket_version" else b""
             return Refusal("malformed_request", reason=handshake.fault, headers=wanted)
         if handshake.origin and not every and handshake.origin.lower() not in origins:
-            return Refusal("permission_denied", reason="origin_not_allowed", parameter="upgrade.origins")
+            return Refusal(
+                "permission_denied",
+                reason="origin_not_allowed",
+                parameter="upgrade.origins",
+                detail=_FOREIGN_ORIGIN,
+            )
         return None
 
     return websocket_handshake
@@ -205,9 +235,8 @@ def place_step(settings: data.Upgrade, tunnels: Tunnels) -> Step:
         if call.upgrade is None:
             return None
         owner = _owner(call)
-        refusal = tunnels.room(owner, most)  # a step before this may have waited
+        refusal = tunnels.take(owner, most)
         if refusal is None:
-            tunnels.take(owner)
             call.release = Place(tunnels, owner, call.release)
         return refusal
 

@@ -1,14 +1,14 @@
 """What the supervisor tells the operator, worded in one place: lines of text, or events for a program.
 
-Text goes to standard error, where children's own words of distress go too. Events are what ``run --json``
-was asked for, so they go to standard output, one JSON object a line, and nothing else does.
+Text goes to standard error, where the children's own words go too. Events are what ``run --json`` was asked
+for, so they go to standard output, one JSON object a line; then the children's words are events as well.
 """
 
 import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from faregate.gateway.budget import mebibytes
 from faregate.kernel.events import event_line
@@ -21,6 +21,22 @@ if TYPE_CHECKING:
     from faregate.snapshot.data import GatewayLimits, Outline
 
 
+_LEVELS: Final = {
+    "failed": "error",
+    "reload_failed": "error",
+    "upgrade_failed": "error",
+    "last_good": "error",
+    "worker_failed": "error",
+    "worker_stuck": "error",
+    "worker_ended": "warning",
+    "manager_ended": "warning",
+    "restart_needed": "warning",
+    "listeners_late": "warning",
+    "calls_cut": "warning",
+}
+"""How grave an event is, where it is not ``info``."""
+
+
 class Voice:
     """How this process speaks; chosen once, before anything is said: it has one standard output."""
 
@@ -31,7 +47,8 @@ def say(text: str, event: str = "notice", **facts: object) -> None:
     """One line to the operator; ``event`` and ``facts`` (JSON) are for programs that listen."""
     with contextlib.suppress(OSError, ValueError):  # whoever read it is gone; the work goes on
         if Voice.events:
-            print(event_line(event, text, **facts), flush=True)  # noqa: T201 - the supervisor's voice
+            line = event_line(event, text, facts, level=_LEVELS.get(event, "info"))
+            print(line, flush=True)  # noqa: T201 - the supervisor's voice
         else:
             print(f"faregate: {text}", file=sys.stderr, flush=True)  # noqa: T201 - likewise
 

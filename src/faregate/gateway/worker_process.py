@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import mmap
+import os
 import resource
 import signal
 import socket
@@ -18,7 +19,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -33,9 +34,10 @@ from faregate.gateway.listening import key_of
 from faregate.gateway.plane import Plane
 from faregate.gateway.serving import Serving
 from faregate.gateway.side_call import fetcher_for
-from faregate.gateway.slices import free, in_slices, quiet_gc
+from faregate.gateway.slices import Pauses, free, in_slices, quiet_gc, told
 from faregate.gateway.tls.front import Fronts
 from faregate.kernel.clock import SystemClock
+from faregate.kernel.events import speak_in_events
 from faregate.records.feed import MetricsFeed
 from faregate.records.frames import WorkerState
 from faregate.records.recorder import Recorder
@@ -44,6 +46,7 @@ from faregate.snapshot import data as snapshots
 from faregate.snapshot.encoded import Sections, open_sections
 from faregate.stores.counters import Counters
 from faregate.stores.keysets import KeySets
+from faregate.stores.shared_counts import SharedCounts
 
 _log = logging.getLogger("faregate.worker")
 _DESCRIPTORS_WANTED: Final = 65_536
@@ -64,14 +67,18 @@ class WorkerProcess:
         snapshot = sections.head
         data = Path(snapshot.gateway.data)
         sharers = settings.sharers or settings.workers
-        self._counters = Counters.open(data / "counters.bin", settings.index, sharers)
+        self._counters = Counters.open(settings.counters, settings.index, sharers)
+        os.close(settings.counters)
         self._keysets = KeySets(fetcher_for, SystemClock(), data / "jwks")
         self._recorder = Recorder(
             LogWriter(data / "access.jsonl"), digest_key=(data / "digest.key").read_bytes()
         )
         runtime = finish(assembling(sections, self._counters, self._keysets, loop))
-        bound = memory_bound(snapshot.gateway, settings.workers, settings.snapshot)
+        self._snapshot_bytes = _size_of(settings.snapshot)
+        bound = memory_bound(snapshot.gateway, settings.workers, self._snapshot_bytes)
         self._plane = Plane(loop, runtime, self._recorder, settings.via.encode(), memory_bytes=bound)
+        self._plane.share(SharedCounts(settings.connections, settings.index))
+        os.close(settings.connections)
         self._fronts = Fronts(self._plane, says=settings.speaks)
         self._fronts.on_open = lambda: self._changes.put_nowait((Message("open"), []))
         self._fronts.open(snapshot.gateway.listen, says=settings.speaks or settings.joins)
@@ -83,12 +90,17 @@ class WorkerProcess:
                 *gauges(self._plane, self._counters.stats),
                 *self._fronts.readings(),
                 *self._health.readings(),
+                *self._pauses.readings(),
             ],
             state=self._state,
         )
+        self._gateway = snapshot.gateway
         self._listeners = snapshot.gateway.listen
-        self._serving = Serving(loop, self._plane, self._protocol_for, self._fronts.is_held)
+        self._serving = Serving(
+            loop, self._plane, self._protocol_for, self._fronts.is_held, self._fronts.handshakes_at
+        )
         self._health = join(data / "health.bin", self._recorder.count, time.monotonic())
+        self._pauses = Pauses()
         self._stuck_at = 0.0
         self._ready = False
         self._draining: asyncio.Task[None] | None = None
@@ -110,9 +122,9 @@ class WorkerProcess:
         await self._serving.follow(
             self._listeners, {key_of(one): socket.socket(fileno=number) for one, number in inherited}
         )
-        gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
+        gc.enable()  # the program's start did without: it builds and leaves hardly a cycle
         # A service manager may signal the whole group; then all drain, as when the supervisor says so.
         self._loop.add_signal_handler(signal.SIGTERM, self._drain_soon)
         self._ready = True
@@ -150,12 +162,15 @@ class WorkerProcess:
             message, sockets = await self._changes.get()
             try:
                 if message.what == "reload":
-                    await self._reload(message)
+                    self._pauses.forget()
+                    await self._pauses.over(self._reload(message))
                 elif message.what == "listen":
                     await self._serving.follow(
                         self._listeners, dict(zip(message.fresh, sockets, strict=True))
                     )
                     self._say(Message("listening"))
+                elif message.what == "bound":
+                    self._bound_memory(message.workers)
                 elif message.what == "open":  # our own: a listener that was held closed is not any more
                     await self._serving.follow(self._listeners, {})
             except Exception as error:  # noqa: BLE001 - after the swap; the next change must be heard
@@ -173,7 +188,7 @@ class WorkerProcess:
                 return
             gateway = sections.head.gateway
             listen = gateway.listen
-            bound = memory_bound(gateway, gateway.workers or usable_cores(), message.snapshot)
+            size = _size_of(message.snapshot)
             fronts = await self._loop.run_in_executor(None, self._fronts.prepare, listen)
             with quiet_gc():
                 runtime = await in_slices(
@@ -192,10 +207,10 @@ class WorkerProcess:
             return
         before = self._plane.runtime
         self._plane.adopt(runtime)
-        self._plane.bound_memory(bound)
+        self._gateway, self._snapshot_bytes = gateway, size
+        self._bound_memory(gateway.workers or usable_cores())
         self._fronts.adopt(listen, fronts)
-        for client in self._plane.clients:
-            client.forget()
+        await in_slices(told(list(self._plane.clients)))
         retire(before, runtime)
         self._free(before)
         del before
@@ -205,11 +220,17 @@ class WorkerProcess:
         self._feed.report()
         self._say(Message("reloaded", revision=runtime.revision))
 
+    def _bound_memory(self, workers: int) -> None:
+        self._plane.bound_memory(memory_bound(self._gateway, workers, self._snapshot_bytes))
+
     def _free(self, before: Runtime) -> None:
         """Frees what is large of ``before``, once its calls have ended, in slices."""
-        task = self._loop.create_task(free(weakref.ref(before), before.large))
+        task = self._loop.create_task(self._freed(weakref.ref(before), before.large))
         self._freeing.add(task)
         task.add_done_callback(self._freeing.discard)
+
+    async def _freed(self, before: "weakref.ref[object]", large: "list[dict[Any, Any] | list[Any]]") -> None:
+        await self._pauses.over(free(before, large))
 
     def _on_tick(self, now: float) -> None:
         """What workers of a machine watch together."""
@@ -236,8 +257,10 @@ class WorkerProcess:
         now = time.monotonic()
         deadline = now + grace
         idle_until = min(now + idle, deadline)
-        while time.monotonic() < idle_until and (  # noqa: ASYNC110 - counters, not an event
-            plane.clients or plane.is_busy() or self._fronts.handshakes
+        while (now := time.monotonic()) < deadline and (  # noqa: ASYNC110 - counters, not an event
+            self._fronts.handshakes
+            or plane.awaits_calls(now)
+            or (now < idle_until and (plane.clients or plane.is_busy()))
         ):
             await asyncio.sleep(DRAIN_LOOK_S)
         plane.drain()
@@ -277,9 +300,13 @@ def _balancers(runtime: Runtime) -> dict[str, Balancer]:
     return {name: upstream.balancer for name, upstream in runtime.upstreams.items()}
 
 
-def memory_bound(gateway: snapshots.Gateway, workers: int, snapshot: str) -> int:
-    """Bytes that each of ``workers`` may use, running the snapshot at a path. Raises OSError."""
-    return budget(gateway, workers, Path(snapshot).stat().st_size, machine_memory()).bound
+def _size_of(snapshot: str) -> int:
+    return Path(snapshot).stat().st_size
+
+
+def memory_bound(gateway: snapshots.Gateway, workers: int, snapshot_bytes: int) -> int:
+    """Bytes that each of ``workers`` may use."""
+    return budget(gateway, workers, snapshot_bytes, machine_memory()).bound
 
 
 def open_snapshot(path: str) -> Sections:
@@ -301,8 +328,11 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the terminal's signals are the supervisor's to answer
     _raise_descriptor_limit()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     settings = msgspec.json.decode(sys.argv[1], type=WorkerSettings)
+    if settings.events:
+        speak_in_events("worker", worker=settings.index)
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     loop = _new_loop()
     asyncio.set_event_loop(loop)
     try:

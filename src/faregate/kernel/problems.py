@@ -3,7 +3,8 @@
 Every answer that the gateway gives in place of the upstream's is one row of ``PROBLEMS``. A code that is not
 here cannot be sent: ``Refusal`` looks its row up when it is built. What the caller reads (``title``,
 ``detail``) stands in the row and is the same for every cause, so that it helps an honest caller and tells an
-attacker nothing; the cause goes into ``Refusal.reason``, which only the operator's log shows.
+attacker nothing; the cause goes into ``Refusal.reason``, which only the operator's log shows. Only a cause
+that ``parameter`` shows anyway may have a ``detail`` of its own.
 """
 
 from dataclasses import dataclass, field
@@ -134,7 +135,8 @@ class Refusal(Exception):  # noqa: N818 - the field's word (SPEC section 1)
     ``code``: a key of ``PROBLEMS`` (``KeyError`` otherwise). ``reason``: for the operator's log only,
     lower_snake_case words, never a secret nor raw bytes of the request. ``parameter``: the limit, header or
     field concerned, from configuration, shown to the caller. ``retry_after``: whole seconds >= 1.
-    ``headers``: extra header lines, each ended by CRLF, already encoded.
+    ``headers``: extra header lines, each ended by CRLF, already encoded. ``detail``: public text in place of
+    the row's, never made of what a caller sent.
     """
 
     code: str
@@ -143,8 +145,10 @@ class Refusal(Exception):  # noqa: N818 - the field's word (SPEC section 1)
     retry_after: int = 0
     headers: bytes = b""
     close: bool = False
+    detail: str = ""
     problem: Problem = field(init=False)
 
     def __post_init__(self) -> None:
         self.problem = PROBLEMS[self.code]
         self.close = self.close or self.problem.close
+        self.detail = self.detail or self.problem.detail

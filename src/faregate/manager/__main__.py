@@ -8,6 +8,7 @@ keep what they count.
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from typing import Final
 import uvicorn
 import uvloop
 
+from faregate.kernel.events import speak_in_events
 from faregate.manager.app import create_app
 from faregate.manager.facts import Facts
 from faregate.manager.feed import FeedServer
@@ -107,7 +109,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, required=True, help="how many workers are expected")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="process to end with")
     parser.add_argument("--name", default="", help="host that the socket was configured with")
+    parser.add_argument("--events", action="store_true", help="say everything as JSON on standard output")
     options = parser.parse_args()
+    if options.events:
+        speak_in_events("manager", logging.WARNING)
     with (
         socket.socket(fileno=options.fd) as listening,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

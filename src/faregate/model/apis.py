@@ -114,7 +114,7 @@ class Upgrade(Declared):
     lifetime: Annotated[float, *duration("1s", "30d")] = 3_600.0
     connections: Annotated[
         int,
-        *integer(1, 65_535, "Open at once, of one consumer in one worker; on public routes of one address."),
+        *integer(1, 65_535, "Open at once, of one consumer in all workers; on public routes of one address."),
     ] = 100
 
 

@@ -101,7 +101,7 @@ class GatewayLimits(Declared):
     header_timeout: Duration = 10.0
     body_timeout: Duration = 60.0
     idle_timeout: Duration = 60.0
-    connections: Annotated[int, *integer(1, 1_000_000, "Callers' connections to one worker.")] = 8192
+    connections: Annotated[int, *integer(1, 1_000_000, "Callers' connections, over all workers.")] = 8192
     connections_per_address: Annotated[
         int, *integer(1, 1_000_000, "Of them, those of one address; trusted proxies are not counted.")
     ] = 2048

@@ -54,11 +54,14 @@ class Served(NamedTuple):
 
 
 class Authorities(NamedTuple):
-    """Certificates that sign others. ``digests``: SHA-256 of each. ``ends``: the first end among them."""
+    """Certificates that sign others. ``digests``: SHA-256 of each. ``ends``: the first end among them.
+    ``names``: subject and issuer of each (DER), by digest.
+    """
 
     digests: frozenset[bytes]
     subjects: frozenset[bytes]
     ends: float
+    names: dict[bytes, tuple[bytes, bytes]]
 
 
 class Revocations(NamedTuple):
@@ -138,6 +141,13 @@ def read_authorities(content: bytes) -> Authorities:
         frozenset(sha256(one.public_bytes(Encoding.DER)).digest() for one in certificates),
         frozenset(one.subject.public_bytes() for one in certificates),
         min(one.not_valid_after_utc.timestamp() for one in certificates),
+        {
+            sha256(one.public_bytes(Encoding.DER)).digest(): (
+                one.subject.public_bytes(),
+                one.issuer.public_bytes(),
+            )
+            for one in certificates
+        },
     )
 
 

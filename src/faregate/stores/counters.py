@@ -1,4 +1,4 @@
-"""Counters that all workers of a machine share: one mapped file, one lock a call, a few indexed writes.
+"""Counters that all workers of a machine share: one mapped memory, one lock a call, a few indexed writes.
 
 A worker finds a caller's counters by a keyed digest, remembers where they lie, and checks the digest at every
 use, since another worker may have reused a slot whose history had passed. What the numbers in a slot mean is
@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from faregate.stores import counters_layout as layout
@@ -37,7 +36,7 @@ class Owner(NamedTuple):
 
 
 class Counters:
-    """One worker's view of the file. Not for use by several threads."""
+    """One process's view of the memory. Not for use by several threads."""
 
     __slots__ = (
         "_description", "_map", "_partitions", "_view", "cells", "cells_used", "clock", "head", "locks",
@@ -46,12 +45,16 @@ class Counters:
 
     def __init__(
         self,
-        path: Path,
+        memory: int,
         clock: Callable[[], int] = time.monotonic_ns,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Maps the file without joining its workers; workers use ``open``. Raises OSError, CountersError."""
-        self._description = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        """Maps what the descriptor ``memory`` refers to, without joining its workers; workers use ``open``.
+
+        Opened anew, since processes that share one open file description share its locks. The descriptor
+        stays the caller's. Raises OSError, CountersError.
+        """
+        self._description = os.open(f"/proc/self/fd/{memory}", os.O_RDWR | os.O_CLOEXEC)
         try:
             self.head = read_head(self._description)
             self._map = mmap.mmap(self._description, self.head.file_bytes)
@@ -76,25 +79,25 @@ class Counters:
     @classmethod
     def open(
         cls,
-        path: Path,
+        memory: int,
         worker_index: int,
         workers: int,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         pause: Callable[[float], None] = time.sleep,
     ) -> "Counters":
-        """Joins the workers of a file that ``prepare`` made, and frees the places a dead predecessor held.
+        """Joins the workers of a memory that ``prepare`` made, and frees the places a dead predecessor held.
 
         ``worker_index``: 0 to 63, one living process each. ``workers``: how many there are; with one, calls
         take no lock. ``clock``: nanoseconds of CLOCK_MONOTONIC, read only where a caller's reading is in
-        doubt. Raises CountersError when the file is not usable or the index is held by a living process.
+        doubt. Raises CountersError when the memory is not usable or the index is held by a living process.
         """
         if not 0 <= worker_index < layout.WORKERS_MAX:
             raise CountersError(f"worker index {worker_index}: expected 0 to {layout.WORKERS_MAX - 1}")
         try:
-            counters = cls(path, clock, pause)
+            counters = cls(memory, clock, pause)
         except OSError as error:
-            raise CountersError(f"{path}: {error.strerror}") from error
+            raise CountersError(f"the memory of counters: {error.strerror}") from error
         try:
             counters._join(worker_index, workers)
         except BaseException:
@@ -113,7 +116,7 @@ class Counters:
         self.locks.shared = workers > 1
 
     def close(self) -> None:
-        """Leaves the file and the index. Places still held are freed by whoever takes the index next."""
+        """Leaves the memory and the index. Places still held are freed by whoever takes the index next."""
         for view in (self.words, self.cells, self.tags, self.cells_used, self._view):
             view.release()
         self._map.close()
@@ -188,16 +191,10 @@ class Counters:
         words = self.words
         if not words[word]:
             return True
-        kind = words[word + layout.KIND]
-        width = layout.WIDTH_NS.get(kind)
-        if width is not None:
-            return now // width - words[word + layout.FIRST] >= layout.BODY_CELLS
-        if kind == Kind.BUCKET:
-            return words[word + layout.FIRST] <= now
-        if kind == Kind.CONCURRENCY:
+        if words[word + layout.KIND] == Kind.CONCURRENCY:
             cell = slot * layout.SLOT_CELLS + layout.BODY_CELL
             return not any(self.cells[cell : cell + layout.WORKERS_MAX])
-        return words[word + layout.FIRST] >> 32 < layout.calendar_period(kind, wall)
+        return layout.passed(words, word, now, wall)
 
     def _open_overflow(self, slot: int, kind: Kind) -> None:
         word = slot * layout.SLOT_WORDS

@@ -1,4 +1,4 @@
-"""The first page of the file of counters: how its reader knows that it may trust the rest."""
+"""The first page of the memory of counters: how its reader knows that it may trust the rest."""
 
 import os
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from faregate.stores import counters_layout as layout
 
 
 class CountersError(Exception):
-    """The file of counters is missing, of another format, or held by another process."""
+    """The counters are missing, of another format, or held by another process."""
 
 
 class LockHeldError(CountersError):
@@ -15,7 +15,7 @@ class LockHeldError(CountersError):
 
 
 class Head(NamedTuple):
-    """The first page of the file."""
+    """The first page."""
 
     boot_id: str
     hash_key: bytes
@@ -38,14 +38,14 @@ class Head(NamedTuple):
 
 
 def read_head(description: int) -> Head:
-    """Raises CountersError unless the file is whole and of this format."""
+    """Raises CountersError unless the memory is whole and of this format."""
     page = os.pread(description, layout.FILE_HEAD.size, 0)
     if len(page) < layout.FILE_HEAD.size or page[: len(layout.MAGIC)] != layout.MAGIC:
-        raise CountersError("not a file of counters of this format")
+        raise CountersError("not counters of this format")
     _, boot_id, hash_key, consumer_partitions, address_partitions = layout.FILE_HEAD.unpack(page)
     head = Head(
         boot_id.rstrip(b"\0").decode("ascii", "replace"), hash_key, consumer_partitions, address_partitions
     )
     if min(consumer_partitions, address_partitions) < 1 or os.fstat(description).st_size != head.file_bytes:
-        raise CountersError("the file of counters is not whole")
+        raise CountersError("the memory of counters is not whole")
     return head

@@ -1,4 +1,4 @@
-"""Where everything lies in the file of counters: one place, so that prepare and use cannot disagree.
+"""Where everything lies in the memory of counters: one place, so that prepare and use cannot disagree.
 
 A page of facts about the file, a page of tags for each partition, then the partitions: 1,024 slots of 576
 bytes each. All counters of a caller lie in one partition, so that one lock covers a call; consumers and
@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Final
 
 MAGIC: Final = b"FGCOUNT\x02"
-"""The last byte is the format; another one makes ``prepare`` start a new file."""
+"""The last byte is the format; another one is not read."""
 
 PAGE_BYTES: Final = 4096
 SLOT_BYTES: Final = 576
@@ -120,3 +120,17 @@ def calendar_start(kind: int, period: int) -> int:
     if kind != Kind.CALENDAR_MONTH:
         return period * (PERIOD_MS[Kind(kind)] // 1000)
     return timegm((period // 12, period % 12 + 1, 1, 0, 0, 0))
+
+
+def passed(words: memoryview, word: int, now: int, wall: float) -> bool:
+    """Whether the history of the slot that begins at ``word`` means nothing any more; never for places.
+
+    ``words``: slots as 64-bit numbers. ``now``: CLOCK_MONOTONIC in ns; ``wall``: seconds since the epoch.
+    """
+    kind = words[word + KIND]
+    width = WIDTH_NS.get(kind)
+    if width is not None:
+        return bool(now // width - words[word + FIRST] >= BODY_CELLS)
+    if kind == Kind.BUCKET:
+        return bool(words[word + FIRST] <= now)
+    return kind != Kind.CONCURRENCY and words[word + FIRST] >> 32 < calendar_period(kind, wall)

@@ -117,6 +117,12 @@ def test_the_facts_of_an_answer() -> None:
     assert b"Set_Cookie: b\r\n" in head.passed
 
 
+def test_the_blank_before_a_reason_is_sent_where_there_is_none() -> None:
+    """RFC 9112 section 4; answers that came by HTTP/2 never have a reason."""
+    assert read(start=b"HTTP/1.1 201\r\n").passed == b"HTTP/1.1 201 \r\n"
+    assert read(start=b"HTTP/1.1 201 \r\n").passed == b"HTTP/1.1 201 \r\n"
+
+
 def test_fields_of_one_name_keep_their_order_whatever_was_remembered() -> None:
     read(b"Set-Cookie: known=1")
     head = read(b"Set-Cookie: new=1", b"Set-Cookie: known=1")

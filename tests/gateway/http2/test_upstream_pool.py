@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from faregate.gateway.balance import TargetState
 from faregate.gateway.dial import DialError
 from faregate.gateway.http2.upstream_pool import Http2Pool
 from faregate.gateway.pool import Pool
 from faregate.gateway.upstream import UpstreamConnection
-from faregate.snapshot.data import Target, Upstream
-from tests.gateway.fakes import FakeTransport, Time
+from faregate.snapshot.data import PassiveHealth, Target, Upstream
+from tests.gateway.fakes import FakeTransport, Time, World
+from tests.gateway.http2.peer import GOAWAY, frame, settings, u32
 
+MAX_STREAMS = 3
 HEAD = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 UPSTREAM = Upstream("payments", (Target("target.test:1", "target.test", 1),), protocol="h2")
 
@@ -160,3 +163,60 @@ def test_a_pool_that_is_closed_while_a_name_is_looked_up_tells_whoever_waits(
     place.run(0.05)
     assert asker.reason == "name_not_resolved"
     assert pool.open_count == 0
+
+
+def played(world: World, state: TargetState, dialler: type[FakeDialler]) -> None:
+    """Puts a played dialler and the world's time under the pool of one of its targets."""
+    pool = state.pool
+    assert isinstance(pool, Http2Pool)
+    pool.dialler = dialler(world.loop, fails=False)  # type: ignore[assignment]
+    pool._monotonic = world.time
+
+
+class Greeting(FakeDialler):
+    """Its targets take two streams at once, and say so before a call can begin."""
+
+    async def dial(self, protocol: asyncio.Protocol, _: float) -> tuple[object, None, object]:
+        made = FakeTransport(self._loop, protocol)
+        made.deliver(settings((MAX_STREAMS, 2)))
+        return protocol, None, (socket.AF_INET, ("10.0.0.1", 1))
+
+
+def test_calls_beyond_a_connection_s_streams_are_refused_and_no_failures_of_the_target() -> None:
+    with World(protocol="h2", passive=PassiveHealth(failures=1), breaker=None) as world:
+        (state,) = world.balancer.targets
+        played(world, state, Greeting)
+        callers = [world.client() for _ in range(5)]
+        for caller in callers:
+            caller.deliver(b"GET /v1/payments/p1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        world.loop.run_until_complete(asyncio.sleep(0.01))
+        world.run()
+        refused = [(call.reason, call.outcome, call.attempts) for call in world.calls]
+        assert refused == [("upstream_connections", "not_sent", 0)] * 3
+        assert (state.faults, state.silences, state.in_flight) == (0, 0, 2)
+        assert state.pool.open_count == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_connection_that_ends_before_its_first_call_is_told_apart_by_how_it_ends(ends: bool) -> None:
+    """GOAWAY is good order; without a word it is a failure, or a target that takes nothing would look well."""
+
+    class Short(FakeDialler):
+        async def dial(self, protocol: asyncio.Protocol, _: float) -> tuple[object, None, object]:
+            made = FakeTransport(self._loop, protocol)
+            made.deliver(settings())
+            if ends:
+                made.deliver(frame(GOAWAY, 0, 0, u32(2**31 - 1) + u32(0)))
+            made.lose()
+            return protocol, None, (socket.AF_INET, ("10.0.0.1", 1))
+
+    with World(protocol="h2", breaker=None) as world:
+        (state,) = world.balancer.targets
+        played(world, state, Short)
+        world.client().deliver(b"GET /v1/payments/p1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        world.loop.run_until_complete(asyncio.sleep(0.01))
+        world.run()
+        (call,) = world.calls
+        assert call.outcome == "not_sent"
+        assert (call.reason, call.attempts) == (("goaway", 5) if ends else ("closed_before_use", 1))
+        assert state.faults == (0 if ends else 1)

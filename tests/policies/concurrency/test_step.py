@@ -40,8 +40,8 @@ def test_giving_a_place_back_twice_frees_one(counters):
 
 
 @pytest.mark.parametrize("count", [2, 5, 64])
-def test_places_count_over_all_workers(path, count):
-    workers = [table.join(path, index, count) for index in range(count)]
+def test_places_count_over_all_workers(memory, count):
+    workers = [table.join(memory, index, count) for index in range(count)]
     held = [take(places(worker, limit=count - 1)) for worker in workers]
     assert held[-1] is None
     assert None not in held[:-1]
@@ -51,23 +51,23 @@ def test_places_count_over_all_workers(path, count):
         worker.close()
 
 
-def test_a_worker_that_joins_later_is_counted(path):
-    early = table.join(path, 0, 2)
+def test_a_worker_that_joins_later_is_counted(memory):
+    early = table.join(memory, 0, 2)
     counter = places(early, limit=2)
     assert take(counter) is not None
-    late = table.join(path, 7, 2)
+    late = table.join(memory, 7, 2)
     assert take(places(late, limit=2)) is not None
     assert take(counter) is None
     early.close()
     late.close()
 
 
-def test_a_place_given_back_after_the_worker_left_harms_nothing(path):
-    counters = table.join(path)
+def test_a_place_given_back_after_the_worker_left_harms_nothing(memory):
+    counters = table.join(memory)
     place = take(places(counters))
     counters.close()
     place()
-    counters = table.join(path)
+    counters = table.join(memory)
     assert [take(places(counters)) is not None for _ in range(4)] == [True, True, True, False]
     counters.close()
 

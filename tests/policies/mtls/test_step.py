@@ -95,6 +95,9 @@ def test_what_is_refused(presented: PeerCertificate | None, code: str, reason: s
     verdict = certificate_step(VERIFIER)(call_with(presented))
     assert isinstance(verdict, Refusal)
     assert (verdict.code, verdict.reason) == (code, reason)
+    # RFC 9110 section 11.6.1: a 401 names a scheme that could help; where only certificates count, not Bearer
+    challenge = b'WWW-Authenticate: ClientCertificate realm="faregate"\r\n'
+    assert verdict.headers == (challenge if verdict.problem.status == 401 else b"")
 
 
 @pytest.mark.parametrize("waits", [False, True])

@@ -1,15 +1,19 @@
+import os
+
 import pytest
 
 from tests.stores import table
 
 
 @pytest.fixture
-def path(tmp_path):
-    return table.make(tmp_path)
+def memory(tmp_path):
+    made = table.make(tmp_path)
+    yield made
+    os.close(made)
 
 
 @pytest.fixture
-def counters(path):
-    joined = table.join(path)
+def counters(memory):
+    joined = table.join(memory)
     yield joined
     joined.close()

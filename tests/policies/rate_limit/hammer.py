@@ -1,15 +1,14 @@
 """A worker that asks the limit step as fast as it can, for the proof over processes in ``test_workers``.
 
-``python -m tests.policies.rate_limit.hammer FILE INDEX WORKERS LOG SECONDS``: writes ``before after`` in ns of
+``python -m tests.policies.rate_limit.hammer MEMORY INDEX WORKERS LOG SECONDS``: writes ``before after`` in ns of
 CLOCK_MONOTONIC for each admitted call, at once, so that kill -9 loses no line of a call that was answered. Every third
-call keeps its concurrency place to the end. ``... count FILE INDEX WORKERS CALLS`` makes so many calls under limits
-that none reaches, for the proof that none goes uncounted.
+call keeps its concurrency place to the end. ``... count MEMORY INDEX WORKERS CALLS`` makes so many calls under limits
+that none reaches, for the proof that none goes uncounted. MEMORY: the inherited descriptor of the counters.
 """
 
 import os
 import sys
 import time
-from pathlib import Path
 
 from faregate.policies.limits import LimitStep
 from faregate.snapshot import data
@@ -35,8 +34,8 @@ AMPLE = data.Plan(
 )
 
 
-def count(path: str, index: str, workers: str, calls: str) -> None:
-    counters = Counters.open(Path(path), int(index), int(workers))
+def count(memory: str, index: str, workers: str, calls: str) -> None:
+    counters = Counters.open(int(memory), int(index), int(workers))
     step = LimitStep((), {AMPLE.name: AMPLE}, counters)
     identity = Identity(ReadyConsumer("acme", plan=AMPLE.name), "key_1")
     left = int(calls)
@@ -47,8 +46,8 @@ def count(path: str, index: str, workers: str, calls: str) -> None:
     counters.close()
 
 
-def main(path: str, index: str, workers: str, log: str, seconds: str) -> None:
-    counters = Counters.open(Path(path), int(index), int(workers))
+def main(memory: str, index: str, workers: str, log: str, seconds: str) -> None:
+    counters = Counters.open(int(memory), int(index), int(workers))
     step = LimitStep((), {PLAN.name: PLAN}, counters)
     identity = Identity(ReadyConsumer("acme", plan=PLAN.name), "key_1")
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

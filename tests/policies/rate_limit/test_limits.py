@@ -346,8 +346,8 @@ def test_routes_with_equal_limits_share_what_is_kept(counters):
 # the lock
 
 
-def test_a_lock_that_is_not_given_ends_the_call_and_nothing_is_admitted(path):
-    one, two = table.join(path, 0, 2), table.join(path, 1, 2)
+def test_a_lock_that_is_not_given_ends_the_call_and_nothing_is_admitted(memory):
+    one, two = table.join(memory, 0, 2), table.join(memory, 1, 2)
     step = build(route(), PLANS, two)
     who = consumer()
     partition = two.owner(b"acme").partition
@@ -362,8 +362,8 @@ def test_a_lock_that_is_not_given_ends_the_call_and_nothing_is_admitted(path):
     two.close()
 
 
-def test_the_lock_is_given_back_when_a_check_fails(path, monkeypatch):
-    one, two = table.join(path, 0, 2), table.join(path, 1, 2)
+def test_the_lock_is_given_back_when_a_check_fails(memory, monkeypatch):
+    one, two = table.join(memory, 0, 2), table.join(memory, 1, 2)
     step = LimitStep((ROUTE_RATE,), {}, one)
     who = consumer(None)
     assert passes(step, who)

@@ -127,9 +127,9 @@ def test_an_edited_limit_keeps_its_history(counters):
         st.tuples(st.integers(1, 20), st.integers(0, SECOND), st.integers(0, 400_000_000)), max_size=40
     )
 )
-def test_a_reading_older_than_the_slot_has_seen_neither_forgets_nor_admits(path, schedule):
+def test_a_reading_older_than_the_slot_has_seen_neither_forgets_nor_admits(memory, schedule):
     clock = table.HeldClock(START)
-    counters = table.join(path, clock=clock)
+    counters = table.join(memory, clock=clock)
     counter = window(counters, 10)
     admitted = []
     for calls, gap, stale in schedule:
@@ -146,9 +146,9 @@ def test_a_reading_older_than_the_slot_has_seen_neither_forgets_nor_admits(path,
 
 @pytest.mark.parametrize("back", [SECOND // 50, SECOND // 2, SECOND, 3_600 * SECOND, 86_400 * SECOND])
 @pytest.mark.parametrize("make", [lambda c: window(c, 10), lambda c: bucket(c, 10, 10)])
-def test_a_clock_that_steps_back_gives_no_free_pass_and_no_lock_out(path, make, back):
+def test_a_clock_that_steps_back_gives_no_free_pass_and_no_lock_out(memory, make, back):
     clock = table.HeldClock(START + 100_000 * SECOND)
-    counters = table.join(path, clock=clock)
+    counters = table.join(memory, clock=clock)
     counter = make(counters)
     assert sum(admit(counter, clock.now) for _ in range(50)) == 10
     clock.now -= back
@@ -159,9 +159,9 @@ def test_a_clock_that_steps_back_gives_no_free_pass_and_no_lock_out(path, make, 
 
 
 @pytest.mark.parametrize("make", [lambda c: window(c, 10), lambda c: bucket(c, 10, 10)])
-def test_a_stopped_worker_with_a_stale_reading_gives_nobody_a_second_share(path, make):
+def test_a_stopped_worker_with_a_stale_reading_gives_nobody_a_second_share(memory, make):
     clock = table.HeldClock(START)
-    counters = table.join(path, clock=clock)
+    counters = table.join(memory, clock=clock)
     counter = make(counters)
     stale = clock.now
     clock.now += 30 * SECOND
@@ -306,9 +306,9 @@ def test_a_bucket_whose_worker_is_killed_at_any_write_never_admits_too_much(
 
 
 @pytest.mark.parametrize("writes", range(6))
-def test_a_step_back_cut_short_forgets_nothing(path, writes):
+def test_a_step_back_cut_short_forgets_nothing(memory, writes):
     clock = table.HeldClock(START)
-    counters = table.join(path, clock=clock)
+    counters = table.join(memory, clock=clock)
     counter = window(counters, 10, name=b"acme")
     for part in range(10):
         assert admit(counter, clock.now + part * SECOND // 20)

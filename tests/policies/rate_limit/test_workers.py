@@ -1,5 +1,6 @@
 """The promise over processes: four workers on one counter, one of them killed with -9 and replaced."""
 
+import os
 import subprocess
 import sys
 import time
@@ -18,15 +19,25 @@ RUN_S = 3.4
 WORKERS = 4
 
 
-def start(path, index, seconds=RUN_S):
-    arguments = [str(path), str(index), str(WORKERS), str(path.with_name(f"{index}.log")), str(seconds)]
-    return subprocess.Popen([sys.executable, "-m", "tests.policies.rate_limit.hammer", *arguments])
+@pytest.fixture
+def memory(tmp_path):
+    saved = tmp_path / "counters.bin"
+    made = prepare(saved, Capacity(0, 0), now=time.monotonic_ns(), wall=time.time()).memory
+    yield made
+    os.close(made)
 
 
-def read(path):
-    lines = [
-        line for log in path.parent.glob("*.log") for line in log.read_text().splitlines() if line[0] != "#"
-    ]
+def hammer(memory, *arguments):
+    command = [sys.executable, "-m", "tests.policies.rate_limit.hammer", *map(str, arguments)]
+    return subprocess.Popen(command, pass_fds=[memory])
+
+
+def start(memory, folder, index, seconds=RUN_S):
+    return hammer(memory, memory, index, WORKERS, folder / f"{index}.log", seconds)
+
+
+def read(folder):
+    lines = [line for log in folder.glob("*.log") for line in log.read_text().splitlines() if line[0] != "#"]
     return sorted(tuple(map(int, line.split())) for line in lines)
 
 
@@ -44,28 +55,26 @@ def most_wholly_inside(calls):
 
 
 @pytest.mark.proof
-def test_four_workers_one_killed_admit_the_limit_in_any_second_and_97_percent_of_it(tmp_path):
-    path = tmp_path / "counters.bin"
-    prepare(path, Capacity(0, 0), now=time.monotonic_ns(), wall=time.time())
-    workers = [start(path, index) for index in range(WORKERS)]
+def test_four_workers_one_killed_admit_the_limit_in_any_second_and_97_percent_of_it(memory, tmp_path):
+    workers = [start(memory, tmp_path, index) for index in range(WORKERS)]
     began = time.monotonic()
     try:
         deadline = began + 30
-        while len(read(path)) < LIMIT:
+        while len(read(tmp_path)) < LIMIT:
             assert time.monotonic() < deadline
             workers[0].poll()
             time.sleep(0.02)
         victim = workers[-1]
         victim.kill()
         victim.wait(10)
-        clear_worker(path, WORKERS - 1)
-        workers[-1] = start(path, WORKERS - 1, 2)
+        clear_worker(memory, WORKERS - 1)
+        workers[-1] = start(memory, tmp_path, WORKERS - 1, 2)
         assert [worker.wait(30) for worker in workers] == [0] * WORKERS
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
-    calls = read(path)
+    calls = read(tmp_path)
     first = calls[0][0]
     most = most_wholly_inside(calls)
     within = [before for before, _ in calls if before < first + 32 * SECOND // 10]
@@ -75,18 +84,15 @@ def test_four_workers_one_killed_admit_the_limit_in_any_second_and_97_percent_of
     assert len(within) >= LIMIT + 0.97 * LIMIT * 3, f"{rate}"
 
 
-def test_no_call_goes_uncounted_when_workers_count_at_once(tmp_path):
-    path = tmp_path / "counters.bin"
-    prepare(path, Capacity(0, 0), now=time.monotonic_ns(), wall=time.time())
-    command = [sys.executable, "-m", "tests.policies.rate_limit.hammer", "count", str(path)]
-    workers = [subprocess.Popen([*command, str(index), "2", "20000"]) for index in range(2)]
+def test_no_call_goes_uncounted_when_workers_count_at_once(memory):
+    workers = [hammer(memory, "count", memory, index, 2, 20_000) for index in range(2)]
     try:
         assert [worker.wait(60) for worker in workers] == [0, 0]
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
-    reader = Counters.open(path, 0, 1)
+    reader = Counters.open(memory, 0, 1)
     owner, now, wall = reader.owner(b"acme"), time.monotonic_ns(), time.time()
     day = Window(reader, owner, "plan", 10**9, 86_400_000)
     quota = Quota(reader, owner, "quota", 10**9, Calendar(0))
@@ -97,12 +103,10 @@ def test_no_call_goes_uncounted_when_workers_count_at_once(tmp_path):
     assert counted == (40_000, 40_000, 40_000)
 
 
-def test_places_of_a_worker_killed_with_9_are_free_when_its_successor_is_there(tmp_path):
-    path = tmp_path / "counters.bin"
-    prepare(path, Capacity(0, 0), now=time.monotonic_ns(), wall=time.time())
-    watcher = Counters.open(path, 0, WORKERS)
+def test_places_of_a_worker_killed_with_9_are_free_when_its_successor_is_there(memory, tmp_path):
+    watcher = Counters.open(memory, 0, WORKERS)
     counter = Concurrency(watcher, watcher.owner(b"acme"), 100_000)
-    worker = start(path, 1, 30)
+    worker = start(memory, tmp_path, 1, 30)
 
     def held():
         counter.check(time.monotonic_ns(), time.time())
@@ -118,6 +122,6 @@ def test_places_of_a_worker_killed_with_9_are_free_when_its_successor_is_there(t
         worker.kill()
         worker.wait()
     assert held() >= 20
-    Counters.open(path, 1, WORKERS).close()
+    Counters.open(memory, 1, WORKERS).close()
     assert held() == 0
     watcher.close()

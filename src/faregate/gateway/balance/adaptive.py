@@ -102,6 +102,10 @@ class AdaptiveBalancer(Balancer):
             return
         target.latency_s = known_s + (latency_s - known_s) * part
 
+    def declined(self, target: TargetState) -> None:
+        self._burden(target, _TROUBLE_STEP)
+        self.released(target)
+
     def connect_failed(self, target: TargetState, now: float) -> None:
         target.in_flight -= 1
         target.calls += 1
@@ -117,9 +121,12 @@ class AdaptiveBalancer(Balancer):
         return _as_targets(left)
 
     def _trouble(self, target: TargetState, now: float, step: float, latency_s: float) -> None:
+        self._burden(target, step)
+        self._count_failure(target, now, latency_s)
+
+    def _burden(self, target: TargetState, step: float) -> None:
         target.trouble += (1.0 - target.trouble) * step
         _set_odds(target)
-        self._count_failure(target, now, latency_s)
 
     def _relieve(self, target: TargetState, kept: float) -> None:
         target.trouble *= kept

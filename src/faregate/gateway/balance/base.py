@@ -25,6 +25,7 @@ from faregate.gateway.balance.breaker import (
     mark,
 )
 from faregate.gateway.balance.budget import RetryBudget
+from faregate.gateway.balance.slow_start import SLOW_START_FROM, slow_start_ramp
 from faregate.gateway.balance.state import Outage, TargetState, TargetStatus, TargetWord
 from faregate.snapshot.data import Upstream
 
@@ -34,26 +35,10 @@ Gate: TypeAlias = Callable[["Balancer", TargetState, Outage, float], bool]
 """Asked, with the time, whether a target may be taken out; it publishes what it allows."""
 
 REFRESH_S: Final = 0.1
-SLOW_START_S: Final = 10.0
-"""A new or returning target rises from ``SLOW_START_FROM`` to its full share in this time: caches and pools
-are cold.
-"""
-SLOW_START_FROM: Final = 0.1
-_SLOW_START_STEPS: Final = 20
 EJECTED_SHARE: Final = 50
 """Per cent of the targets that may be out at once where ``passive`` is off and says nothing of it."""
 EJECTION_GROWTH_MAX: Final = 4
 """The k-th ejection in a row lasts k x ``eject_for``, up to this many times."""
-
-
-def slow_start_ramp(age_s: float) -> float:
-    """Part of its full share that a target gets ``age_s`` after it came (back), in 20 steps so that tables
-    live long.
-    """
-    if age_s >= SLOW_START_S:
-        return 1.0
-    step = int(max(age_s, 0.0) / SLOW_START_S * _SLOW_START_STEPS)
-    return SLOW_START_FROM + (1.0 - SLOW_START_FROM) * step / _SLOW_START_STEPS
 
 
 def ejected_max(targets: int, share_percent: int) -> int:
@@ -69,8 +54,8 @@ class Balancer:
     """Chooses a target per call and learns from how calls end. One per upstream and worker, for one event
     loop.
 
-    Each target that ``pick`` returns is given back exactly once: by ``finished``, ``released`` or
-    ``connect_failed``. ``now`` is monotonic seconds and does not go back.
+    Each target that ``pick`` returns is given back exactly once: by ``finished``, ``released``,
+    ``declined`` or ``connect_failed``. ``now`` is monotonic seconds and does not go back.
     """
 
     __slots__ = (
@@ -148,6 +133,12 @@ class Balancer:
         target.in_flight -= 1
         if target.trial:
             self._refresh_at = 0.0
+
+    def declined(self, target: TargetState) -> None:
+        """The target did not take the call, which it may do when it is busy: no failure. Methods that weigh
+        targets pass it over for a while.
+        """
+        self.released(target)
 
     def connect_failed(self, target: TargetState, now: float) -> None:
         """No connection came about: nothing was sent, and it counts as a failure."""

@@ -9,9 +9,10 @@ from random import Random
 from typing import Final
 
 from faregate.gateway.balance.adaptive import AdaptiveBalancer
-from faregate.gateway.balance.base import Balancer, slow_start_ramp
+from faregate.gateway.balance.base import Balancer
 from faregate.gateway.balance.hashing import HashBalancer
 from faregate.gateway.balance.plain import LeastRequestsBalancer, RandomBalancer, RoundRobinBalancer
+from faregate.gateway.balance.slow_start import slow_start_ramp
 from faregate.gateway.balance.state import TargetState
 from faregate.snapshot.data import Upstream
 

@@ -46,7 +46,7 @@ def refusal_answer(  # noqa: PLR0913 - one value per property
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
-        "detail": problem.detail,
+        "detail": refusal.detail,
         "request_id": request_id.decode("ascii"),
         "retry": problem.retry.value,
     }

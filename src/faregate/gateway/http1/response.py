@@ -17,6 +17,7 @@ from faregate.kernel.problems import Refusal
 
 _BODILESS: Final = frozenset({204, 205, 304})
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*)?\r\n")
+_BARE_STATUS_BYTES: Final = len(b"HTTP/1.1 200")
 
 
 class InvalidAnswer(Exception):  # noqa: N818 - what it is
@@ -91,6 +92,8 @@ def parse_response(data: bytes, headers_max: int) -> ResponseHead:
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
     _settle_length(head, lines)
     head.common = head.dated and not head.via
+    if len(raw[0]) == _BARE_STATUS_BYTES:
+        raw[0] += b" "  # sent even where no reason follows (RFC 9112 section 4); HTTP/2 has none
     head.passed = b"HTTP/1.1 %b\r\n%b" % (raw[0][9:], b"".join(lines))
     return head
 

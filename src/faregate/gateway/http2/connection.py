@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from faregate.gateway.http2 import frames
 from faregate.gateway.http2.controlling import Controlling
 from faregate.gateway.http2.frames import ConnectionFault, unpadded
-from faregate.gateway.http2.guards import EMPTY_DATA, check_block
+from faregate.gateway.http2.guards import EMPTY_DATA
 from faregate.gateway.http2.hpack import FieldReader
+from faregate.gateway.http2.order import FrameOrder
 from faregate.gateway.http2.sending import LEAVING, LEFT
 from faregate.gateway.http2.stream import H2Stream
 from faregate.gateway.http2.translate import RequestReader
@@ -35,33 +36,25 @@ class Http2Connection(Controlling):
     """One accepted connection that speaks HTTP/2."""
 
     __slots__ = (
-        "_block",
-        "_block_flags",
-        "_block_stream",
-        "_continuations",
         "_idle_since",
         "_need",
+        "_order",
         "_partial_since",
         "_preface_left",
         "_reader",
         "_requests",
-        "_settings_seen",
         "_starting",
     )
 
     def __init__(self, plane: "Plane") -> None:
         super().__init__(plane)
-        self._block: bytearray | None = None  # of a field block that has not ended
-        self._block_flags = 0
-        self._block_stream = 0
-        self._continuations = 0
         self._idle_since = 0.0
         self._need = frames.HEAD_BYTES
+        self._order = FrameOrder()
         self._partial_since = 0.0
         self._preface_left = frames.PREFACE
         self._reader = FieldReader()
         self._requests = RequestReader()
-        self._settings_seen = False
         self._starting: tuple[H2Stream, Line, Fields] | None = None  # its body may be the next frame
 
     # what the event loop calls
@@ -213,53 +206,31 @@ class Http2Connection(Controlling):
         self._need = need
         if at < size:
             self._buffer += data[at:]
-        if self._settings_seen and self._block is None and (at == size or partial_data):
+        order = self._order
+        if order.settings_seen and order.block is None and (at == size or partial_data):
             self._partial_since = 0.0
         elif not self._partial_since:
             self._partial_since = now
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: bytes, now: float) -> None:
-        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block_stream):
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "field_block_interrupted")
-        if not self._settings_seen:
-            if kind != frames.SETTINGS or flags & frames.ACK:
-                raise ConnectionFault(frames.PROTOCOL_ERROR, "settings_missing")
-            self._settings_seen = True
+        order = self._order
+        order.check(kind, flags, stream_id)
         if self._starting is not None and self._start(now, kind, flags, stream_id, payload):
             return
         if kind == frames.HEADERS:
-            self._take_headers(stream_id, flags, payload, now)
+            if not stream_id & 1:
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "stream_id")
+            block = order.headers(stream_id, flags, payload)
+            if block is not None:
+                self._take_block(stream_id, flags, block, now)
         elif kind == frames.DATA:
             self._take_data(stream_id, flags, payload, now)
         elif kind == frames.CONTINUATION:
-            self._take_continuation(flags, payload, now)
+            block = order.continuation(flags, payload)
+            if block is not None:
+                self._take_block(order.stream, order.flags, block, now)
         else:
             self._take_control(kind, flags, stream_id, payload, now)
-
-    def _take_headers(self, stream_id: int, flags: int, payload: bytes, now: float) -> None:
-        if not stream_id & 1:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "stream_id")
-        if flags & (frames.PADDED | frames.HAS_PRIORITY):
-            payload = unpadded(payload, flags)
-        if flags & frames.END_HEADERS:
-            self._take_block(stream_id, flags, payload, now)
-            return
-        check_block(len(payload), 0)
-        self._block = bytearray(payload)
-        self._block_flags = flags
-        self._block_stream = stream_id
-        self._continuations = 0
-
-    def _take_continuation(self, flags: int, payload: bytes, now: float) -> None:
-        block = self._block
-        if block is None:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "continuation")
-        self._continuations += 1
-        check_block(len(block) + len(payload), self._continuations)
-        block += payload
-        if flags & frames.END_HEADERS:
-            self._block = None
-            self._take_block(self._block_stream, self._block_flags, bytes(block), now)
 
     def _take_block(self, stream_id: int, flags: int, block: bytes, now: float) -> None:
         """A whole field block: a request, or what follows its body."""

@@ -284,12 +284,13 @@ class Sending(ClientConnection):
         self.forget_stream(stream, self.plane.monotonic())
 
     def _go_on_paused(self) -> None:
-        """Upstreams whose answers have been taken far enough go on."""
-        if self.queued > QUEUED_BYTES_MAX // 2:
-            return
+        """Upstreams whose answers have been taken far enough go on: wholly, where much of others still waits.
+        Answers that the caller does not take hold up none that it takes.
+        """
+        low = 0 if self.queued > QUEUED_BYTES_MAX // 2 else QUEUED_LOW_BYTES
         now = self.plane.monotonic()
         for stream in list(self._paused.values()):
-            if stream.queued <= QUEUED_LOW_BYTES:
+            if stream.queued <= low:
                 self._paused.pop(stream.id, None)
                 stream.write_paused = False
                 stream.drained(now)
@@ -351,6 +352,12 @@ class Sending(ClientConnection):
                 stream.reset_by_peer()
             if stream.exchange is None:
                 self.streams.pop(stream.id, None)
+
+    def end_now(self) -> None:
+        if self._closing:
+            super().end_now()
+        else:
+            self.break_off()
 
     def break_off(self) -> None:
         """The end at once; GOAWAY says which requests were never looked at, if it can still be said."""

@@ -2,8 +2,8 @@
 
 The exchange writes an answer as HTTP/1.1 would have it; here it becomes HEADERS and DATA as the caller's
 windows allow. The request's body comes in as DATA and goes on as the exchange takes it: what it does not take
-gives no window back, so a slow upstream slows its own caller. Frames and their order are the connection's
-affair.
+does not open the stream's window again, so a slow upstream slows its own caller. The connection's window is
+for all of them and opens at once, unless memory is short. Frames and their order are the connection's affair.
 """
 
 from collections import deque
@@ -53,6 +53,7 @@ class H2Stream(Caller):
         "_received",
         "_sent_mark",
         "_trailers_in",
+        "_withheld",
         "answered",
         "connection",
         "ended",
@@ -99,6 +100,7 @@ class H2Stream(Caller):
         self._received = 0
         self._receive_left = STREAM_WINDOW_BYTES
         self._sent_mark = 0
+        self._withheld = 0  # of the connection's window
 
     def serves(self, host: bytes) -> bool:
         return self.connection.serves(host)
@@ -144,15 +146,21 @@ class H2Stream(Caller):
             self.remote_ended = True
         size = len(payload)
         if length > size:
-            self._give_back(length - size)
+            self._open_window(length - size)
         self._received += size
         expected = self._expected
-        if expected >= 0 and (self._received > expected or (end and self._received < expected)):
-            self._give_back(size)
+        mismatch = expected >= 0 and (self._received > expected or (end and self._received < expected))
+        exchange = self.exchange
+        waits = self._paused and exchange is not None and not mismatch
+        if waits and not self.plane.held(size, self.plane.monotonic()):
+            self._withheld += length  # memory is short: it is for others again when this has gone on
+        else:
+            self.connection.give_back(length)
+        if mismatch:
             self._mismatch()
             return True
-        if self.exchange is None:
-            self._give_back(size)  # answered already: nobody will take it
+        if exchange is None:
+            self._open_window(size)  # answered already: nobody will take it
             return True
         if size:
             self.inbox.append(payload)
@@ -177,14 +185,15 @@ class H2Stream(Caller):
             self.deliver()
 
     def deliver(self) -> None:
-        """Hands on what has come of the body, and gives its windows back."""
+        """Hands on what has come of the body, and opens the window for as much."""
         inbox, self.inbox = self.inbox, []
         exchange = self.exchange
         taken = 0
         for payload in inbox:
             taken += len(payload)
         if taken:
-            self._give_back(taken)
+            self._open_window(taken)
+        self._give_back_withheld()
         if exchange is None or not exchange.wants_body:
             return
         data = b"".join([encode_chunk(payload) for payload in inbox]) if self._chunked else b"".join(inbox)
@@ -205,8 +214,12 @@ class H2Stream(Caller):
         else:
             self.connection.reset(self, PROTOCOL_ERROR, ours=True)
 
-    def _give_back(self, size: int) -> None:
-        self.connection.give_back(size)
+    def _give_back_withheld(self) -> None:
+        if self._withheld:
+            self.connection.give_back(self._withheld)
+            self._withheld = 0
+
+    def _open_window(self, size: int) -> None:
         self._credit += size
         if self._credit >= WINDOW_STEP_BYTES and not self.remote_ended and not self.lost:
             self.connection.open_window(self.id, self._credit)
@@ -323,10 +336,6 @@ class H2Stream(Caller):
         self._drop_inbox()
 
     def _drop_inbox(self) -> None:
-        """Nobody takes what came of the body: its part of the connection's window is for others again."""
-        unread = 0
-        for payload in self.inbox:
-            unread += len(payload)
+        """Nobody takes what came of the body."""
         self.inbox.clear()
-        if unread:
-            self.connection.give_back(unread)
+        self._give_back_withheld()

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import Final, cast
 
+from faregate.gateway.dispatching import GOAWAY, STREAM_REFUSED
 from faregate.gateway.http2 import frames
 from faregate.gateway.http2.frames import ConnectionFault, frame, read_settings, unpadded
 from faregate.gateway.http2.guards import (
@@ -18,7 +19,6 @@ from faregate.gateway.http2.guards import (
     IDLE_FRAMES,
     PINGS,
     SETTINGS,
-    check_block,
 )
 from faregate.gateway.http2.upstream_link import UpstreamLink
 from faregate.gateway.http2.upstream_stream import H2UpstreamStream
@@ -100,37 +100,16 @@ class Http2Upstream(UpstreamLink):
             stream.invalid("http2_" + fault.reason)
         self.streams.clear()
 
-    def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: C901, PLR0912 - one table
+    def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: C901 - one table
         now = self.pool.now()
-        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block_stream):
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "field_block_interrupted")
-        if not self._settings_seen:
-            if kind != frames.SETTINGS or flags & frames.ACK:
-                raise ConnectionFault(frames.PROTOCOL_ERROR, "settings_missing")
-            self._settings_seen = True
+        order = self._order
+        order.check(kind, flags, stream_id)
         if kind == frames.DATA:
             self._take_data(stream_id, flags, payload, now)
         elif kind == frames.HEADERS:
-            if flags & (frames.PADDED | frames.HAS_PRIORITY):
-                payload = unpadded(payload, flags)
-            check_block(len(payload), 0)
-            self._block_flags = flags
-            self._block_stream = stream_id
-            self._continuations = 0
-            if flags & frames.END_HEADERS:
-                self._take_block(payload)
-            else:
-                self._block = bytearray(payload)
+            self._take_block(order.headers(stream_id, flags, payload))
         elif kind == frames.CONTINUATION:
-            block = self._block
-            if block is None:
-                raise ConnectionFault(frames.PROTOCOL_ERROR, "continuation")
-            self._continuations += 1
-            check_block(len(block) + len(payload), self._continuations)
-            block += payload
-            if flags & frames.END_HEADERS:
-                self._block = None
-                self._take_block(bytes(block))
+            self._take_block(order.continuation(flags, payload))
         elif kind == frames.WINDOW_UPDATE:
             self._take_window_update(stream_id, payload, now)
         elif kind == frames.RST_STREAM:
@@ -156,11 +135,14 @@ class Http2Upstream(UpstreamLink):
             raise ConnectionFault(frames.PROTOCOL_ERROR, "stream_id")
         return self.streams.get(stream_id)
 
-    def _take_block(self, block: bytes) -> None:
+    def _take_block(self, block: bytes | None) -> None:
+        """A field block of the stream whose HEADERS began it, if it is whole."""
+        if block is None:
+            return
         fields = self._reader.read(block, self.headers_max)
-        stream = self._stream(self._block_stream)
+        stream = self._stream(self._order.stream)
         if stream is not None:
-            stream.take_fields(fields, end=bool(self._block_flags & frames.END_STREAM))
+            stream.take_fields(fields, end=bool(self._order.flags & frames.END_STREAM))
 
     def _take_data(self, stream_id: int, flags: int, payload: bytes, now: float) -> None:
         length = len(payload)
@@ -204,7 +186,7 @@ class Http2Upstream(UpstreamLink):
         if stream is None:
             return
         if int.from_bytes(payload, "big") == frames.REFUSED_STREAM:
-            stream.not_taken("stream_refused")
+            stream.not_taken(STREAM_REFUSED)
         else:
             stream.lost("reset")
 
@@ -235,9 +217,10 @@ class Http2Upstream(UpstreamLink):
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "goaway")
         last = int.from_bytes(payload[:4], "big") & frames.WINDOW_MAX
         self.leaving = True
+        self.graceful = int.from_bytes(payload[4:8], "big") == frames.NO_ERROR
         self.pool.ended(self)
         for stream in list(self.streams.values()):
             if stream.id > last:
-                stream.not_taken("goaway")
+                stream.not_taken(GOAWAY if self.graceful else "goaway_error")
         if not self.streams:
             self.close()

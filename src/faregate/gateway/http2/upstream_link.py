@@ -5,10 +5,12 @@ The base of ``Http2Upstream``, which reads what comes.
 
 from typing import TYPE_CHECKING, Final
 
+from faregate.gateway.dispatching import GOAWAY, NO_STREAM
 from faregate.gateway.http2 import frames
 from faregate.gateway.http2.frames import field_block, frame
 from faregate.gateway.http2.guards import Guards
 from faregate.gateway.http2.hpack import FieldReader, FieldWriter
+from faregate.gateway.http2.order import FrameOrder
 from faregate.gateway.http2.upstream_stream import H2UpstreamStream
 
 if TYPE_CHECKING:
@@ -26,24 +28,22 @@ anybody having said so: the next calls get another.
 
 
 class UpstreamLink:
-    """One connection to a target. ``leaving``: it takes no further streams. ``streams_max``: what the server
-    takes at once. ``silent_since``: the first call begun since it last said anything, 0 for none.
+    """One connection to a target. ``leaving``: it takes no further streams; ``graceful``: because the server
+    said so in good order. ``streams_max``: what the server takes at once. ``silent_since``: the first call
+    begun since it last said anything, 0 for none.
     """
 
     __slots__ = (
-        "_block",
-        "_block_flags",
-        "_block_stream",
         "_buffer",
-        "_continuations",
         "_credit",
         "_guards",
         "_next",
+        "_order",
         "_reader",
         "_receive_left",
-        "_settings_seen",
         "address",
         "generation",
+        "graceful",
         "headers_max",
         "idle_since",
         "leaving",
@@ -65,6 +65,7 @@ class UpstreamLink:
         self.headers_max = headers_max
         self.secure = secure
         self.generation = generation
+        self.graceful = False
         self.address: Address | None = None
         self.idle_since = 0.0
         self.silent_since = 0.0
@@ -77,17 +78,13 @@ class UpstreamLink:
         self.window = frames.DEFAULT_WINDOW_BYTES
         self.write_paused = False
         self.writer = FieldWriter()
-        self._block: bytearray | None = None
-        self._block_flags = 0
-        self._block_stream = 0
         self._buffer = bytearray()
-        self._continuations = 0
         self._credit = 0
         self._guards = Guards()
         self._next = 1
+        self._order = FrameOrder()
         self._reader = FieldReader()
         self._receive_left = frames.CONNECTION_WINDOW_BYTES
-        self._settings_seen = False
 
     # what the pool and the streams call
 
@@ -111,6 +108,12 @@ class UpstreamLink:
         if self._next > _LAST_STREAM:
             self.leaving = True
         return True
+
+    def why_not(self) -> str:
+        """Why a stream could not begin, as the exchange tells it apart."""
+        if self.graceful:
+            return GOAWAY
+        return NO_STREAM if self.transport is not None else "closed_before_use"
 
     def speaks(self, protocol: str) -> bool:
         """Whether TLS has settled on ``protocol``."""

@@ -73,7 +73,7 @@ class H2UpstreamStream(UpstreamConnection):
         connection = self.connection
         if not self.id:
             if not connection.begin(self):
-                connection.pool.loop.call_soon(self.not_taken, "no_stream")
+                connection.pool.loop.call_soon(self.not_taken, connection.why_not())
             end = data.find(b"\r\n\r\n")
             self.fields, length, chunked = upstream_fields(data[:end], secure=self.secure)
             if chunked:
@@ -244,7 +244,7 @@ class H2UpstreamStream(UpstreamConnection):
         kept = self._kept
         if kept is not None:
             kept.append(data)
-            if sum(map(len, kept)) > KEPT_BYTES_MAX:
+            if self.id and sum(map(len, kept)) > KEPT_BYTES_MAX:
                 self._kept = None
 
     def _open_window(self) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING, Final, Protocol
 
+from faregate.gateway.tls.presented import first_certificate
 from faregate.gateway.tls.words import NO_CERTIFICATE, verification_failed
 from faregate.gateway.wheel import NEVER
 
@@ -24,6 +25,8 @@ HANDSHAKE_S: Final = 5.0
 READ_BYTES: Final = 256 << 10
 LINGER_BYTES_MAX: Final = 64 << 10
 """Ciphertext still read and dropped after our end of the stream."""
+
+NOTHING_SHOWN: Final = (0, b"")
 
 _HANDSHAKE: Final = 0
 _OPEN: Final = 1
@@ -52,24 +55,23 @@ class Speaker(Hearer, Protocol):
     """
 
     certificate: "PeerCertificate | None"
+    place: str
     proto: bytes
     server_name: str
     tls: str
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
 
-    def drain(self) -> None:
-        """Ends now if idle, else changes nothing."""
-        ...
-
 
 class Host(Protocol):
     """The listener that a connection came in by. ``asked``: the name in the ClientHello being read, put
-    there by the handshake's own callback.
+    there by the handshake's own callback; ``shown``: TLS version and message with the caller's certificate,
+    put there likewise.
     """
 
     plane: "Plane"
     asked: str
+    shown: tuple[int, bytes]
 
     def secure(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject: ...
 
@@ -102,7 +104,6 @@ class TlsConnection:
         "hearer",
         "name",
         "secured",
-        "speaker",
         "tcp",
         "wheel_at",
     )
@@ -118,7 +119,6 @@ class TlsConnection:
         self.wheel_at = NEVER
         self.name = ""
         self.secured: ssl.SSLObject | None = None
-        self.speaker: Speaker | None = None
         self.hearer: Hearer | None = None
         self.tcp: asyncio.Transport | None = None
 
@@ -166,7 +166,7 @@ class TlsConnection:
         self.tcp = None
         self.secured = None
         self._host.gone(self)
-        hearer, self.hearer, self.speaker = self.hearer, None, None
+        hearer, self.hearer = self.hearer, None
         if hearer is not None:
             hearer.connection_lost(error)
 
@@ -191,6 +191,7 @@ class TlsConnection:
         if secured is None:
             return
         host.asked = ""
+        host.shown = NOTHING_SHOWN
         try:
             secured.do_handshake()
         except ssl.SSLWantReadError:
@@ -199,7 +200,8 @@ class TlsConnection:
             return
         except ssl.SSLCertVerificationError as refused:
             self._send_out()
-            self._fail("certificate", verification_failed(refused.verify_message))
+            presented = first_certificate(*host.shown)
+            self._fail("certificate", verification_failed(refused.verify_message, presented))
             return
         except ssl.SSLError as broken:
             self._send_out()
@@ -217,7 +219,7 @@ class TlsConnection:
             self._state = _ENDED  # the host has told why
             self.abort()
             return
-        self.speaker = self.hearer = speaker
+        self.hearer = speaker
         speaker.connection_made(self)  # type: ignore[arg-type]  # a transport by its methods
         if self._incoming.pending:
             self._read()

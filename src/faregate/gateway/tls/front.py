@@ -2,9 +2,8 @@
 
 Files that change are read again within seconds, in a thread; what does not fit leaves the former ones in use,
 and that is said. A listener whose files do not fit at the worker's start is held closed until they do: nobody
-who connects is heard, nor served without TLS. Connections stay. Only those that rest on an
-authority that is trusted no more, or on a certificate that has been revoked since, lose their caller at once
-and end with the call they are in.
+who connects is heard, nor served without TLS. Connections stay, but for those that would not be admitted any
+more (``leaving``).
 """
 
 import asyncio
@@ -13,19 +12,23 @@ import math
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from faregate.gateway.listening import key_of
 from faregate.gateway.outbound import is_trusted, plain_address
 from faregate.gateway.tls import speakers
-from faregate.gateway.tls.connection import Speaker, TlsConnection
+from faregate.gateway.tls.connection import NOTHING_SHOWN, Speaker, TlsConnection
+from faregate.gateway.tls.leaving import Leaving, still_trusted
 from faregate.gateway.tls.peers import Peers
+from faregate.gateway.tls.presented import unwatch
 from faregate.gateway.tls.profile import Profile, build, folded, is_address, not_yet_better
+from faregate.gateway.tls.words import NOT_YET_ASKED, TAKEN_AWAY
 from faregate.records.frames import Reading
-from faregate.snapshot.call import PeerCertificate
 from faregate.snapshot.data import Listener, ListenerTls
 from faregate.stores.certificates import CertificateFault, Stamp, stamp
 
 if TYPE_CHECKING:
+    from faregate.gateway.listener import ClientConnection
     from faregate.gateway.plane import Plane
 
 _log = logging.getLogger("faregate.tls")
@@ -34,8 +37,6 @@ LOOK_EVERY_S: Final = 2.0
 """How often the files are looked at."""
 TICKET_KEYS_S: Final = 12 * 3600.0
 """How long a context is in use, and with it the keys of its tickets: who gets one opens no older session."""
-END_S: Final = 60.0
-"""What a call may take on a connection whose certificate is trusted no more."""
 LINES_MAX: Final = 10
 """Failed handshakes told of by line between two looks; the metric has all."""
 WHAT_TO_DO: Final = "put files in place that fit each other; they are read again by themselves"
@@ -49,6 +50,7 @@ class Front:
         self.plane = plane
         self.place = place
         self.asked = ""
+        self.shown = NOTHING_SHOWN
         self._adopted = False
         self.settings: ListenerTls | None = None
         self.profile: Profile | None = None
@@ -60,17 +62,20 @@ class Front:
         """The files do not fit, and what is served are former ones; or nothing."""
         self.again_at = math.inf
         """When files that were refused for their times are judged anew (Unix time)."""
+        self.turn = 0
+        """How often the profile has changed."""
         self._lines = 0
         self._peers = Peers()
         self._waiting: dict[TlsConnection, str] = {}  # in their handshake, by address
-        self._proven: dict[TlsConnection, PeerCertificate] = {}
-        self._ending: dict[TlsConnection, float] = {}
+        self._leaving = Leaving(plane, place)
 
     def __call__(self) -> "Speaker | TlsConnection":
         if not self._adopted:
             raise RuntimeError("a listener without settings")  # which must never mean: without TLS
         if self.settings is None:
-            return speakers.speaker_for("", self.plane)
+            speaker = speakers.speaker_for("", self.plane)
+            speaker.place = self.place
+            return speaker
         return TlsConnection(self)  # aborted at once while the listener is held closed
 
     def name_asked(self, secured: ssl.SSLObject, name: str | None) -> None:
@@ -83,8 +88,12 @@ class Front:
         if context is not profile.first:
             secured.context = context
 
+    def certificate_shown(self, version: int, message: bytes) -> None:
+        """OpenSSL is about to judge the caller's certificate in the handshake in progress."""
+        self.shown = (version, message)
+
     def adopt(self, settings: ListenerTls | None, profile: Profile | None, now: float) -> None:
-        """New connections get the new certificates; old ones are judged by the new authorities."""
+        """New connections get the new certificates; old ones are judged by what the listener now asks."""
         changed = profile is not self.profile
         self._adopted = True
         self.settings, self.profile = settings, profile
@@ -94,25 +103,22 @@ class Front:
         self.again_at = math.inf
         if profile is not None:
             self.seen = profile.read
+        self.turn += 1
         self.built_at = now
         self._peers = Peers()
-        for connection, peer in list(self._proven.items()):
-            if not _still_trusted(profile, peer):
-                del self._proven[connection]
-                self._ending[connection] = now + END_S
-                speaker = connection.speaker
-                if speaker is not None:
-                    speaker.certificate = None  # nobody calls by it any more
-                    speaker.drain()
+        self._leaving.judge(self._admits, now)
+
+    def _admits(self, client: "ClientConnection") -> bool:
+        """Whether a connection like this one of a caller would come about now."""
+        settings, peer = self.settings, client.certificate
+        if peer is not None:
+            return still_trusted(self.profile, peer)
+        return settings is None or (bool(client.tls) and settings.client_mode != "required")
 
     def look(self, now: float) -> None:
-        """The regular work: ends what is to end as soon as its call is over."""
+        """The regular work."""
         self._lines = 0
-        for connection, until in list(self._ending.items()):
-            if now >= until:
-                connection.abort()
-            elif connection.speaker is not None:
-                connection.speaker.drain()
+        self._leaving.look(now)
 
     def close(self) -> None:
         """Ends the handshakes in progress."""
@@ -164,22 +170,25 @@ class Front:
             return None
         peer = None
         if profile.asks:
+            unwatch(secured)
             try:
                 peer = self._peers.read(secured)
             except CertificateFault as fault:
                 self.failed(connection, "certificate", str(fault))
                 return None
-            if peer is not None and not _still_trusted(profile, peer):
-                self.failed(connection, "certificate", _TAKEN_AWAY)
+            if peer is not None and not still_trusted(profile, peer):
+                self.failed(connection, "certificate", TAKEN_AWAY)
                 return None
+        if peer is None and self.settings is not None and self.settings.client_mode == "required":
+            self.failed(connection, "certificate", NOT_YET_ASKED)
+            return None
         cipher = secured.cipher()
         speaker = speakers.speaker_for(secured.selected_alpn_protocol() or "", self.plane)
         speaker.proto = b"https"
         speaker.tls = f"{secured.version()} {cipher[0] if cipher else ''}"
         speaker.server_name = connection.name
-        if peer is not None:
-            speaker.certificate = peer
-            self._proven[connection] = peer
+        speaker.certificate = peer
+        speaker.place = self.place
         return speaker
 
     def failed(self, connection: TlsConnection, cause: str, detail: str) -> None:
@@ -193,18 +202,27 @@ class Front:
 
     def gone(self, connection: TlsConnection) -> None:
         self._shaken(connection)
-        self._proven.pop(connection, None)
-        self._ending.pop(connection, None)
 
 
-_TAKEN_AWAY: Final = "its certificate's authority was taken away, or it was revoked, during the handshake"
+def _made_for(front: Front, settings: ListenerTls | None, wall: float) -> Profile | None:
+    """What ``front`` has if that fits, else a new one. ``wall``: seconds since the epoch."""
+    if settings is None:
+        return None
+    former = front.profile if front.settings == settings else None
+    if former is not None and stamp(settings.files) == former.read:
+        return former
+    made = build(settings, speakers.OFFERED, front.name_asked, front.certificate_shown)
+    if former is not None and not_yet_better(former, made, wall):
+        return former  # the next look says why
+    return made
 
 
-def _still_trusted(profile: Profile | None, peer: PeerCertificate) -> bool:
-    if profile is None or peer.anchor not in profile.authorities:
-        return False
-    revocations = profile.revocations
-    return revocations is None or (peer.issuer, peer.serial) not in revocations.serials
+class Prepared(NamedTuple):
+    """What a listener is to get. ``turn``: that of ``front`` when the files were read."""
+
+    front: Front
+    profile: Profile | None
+    turn: int
 
 
 class Fronts:
@@ -216,6 +234,7 @@ class Fronts:
         self.on_open: Callable[[], None] = lambda: None
         """Called when a listener that was held closed may serve."""
         self._fronts: dict[str, Front] = {}
+        self._gone: dict[str, Front] = {}  # of listeners taken away, with handshakes in progress
         self._task: asyncio.Task[None] | None = None
 
     def __getitem__(self, listener: Listener) -> Front:
@@ -225,40 +244,30 @@ class Fronts:
         return self._front(listener).is_held
 
     def _front(self, listener: Listener) -> Front:
-        place = f"{listener.host}:{listener.port}"
+        place = key_of(listener)
         front = self._fronts.get(place)
         if front is None:
             front = self._fronts[place] = Front(self._plane, place)
         return front
 
-    def prepare(self, listeners: Iterable[Listener]) -> dict[str, Profile | None]:
-        """What the listeners need, built beside what is running. Raises ``CertificateFault``."""
+    def prepare(self, listeners: Iterable[Listener]) -> dict[str, Prepared]:
+        """What the listeners need, built beside what is running, and in a thread: nothing is changed here.
+        Raises ``CertificateFault``.
+        """
         wall = self._plane.wall_offset + self._plane.monotonic()
-        made: dict[str, Profile | None] = {}
+        made = {}
         for listener in listeners:
-            front = self._front(listener)
-            if listener.tls is None:
-                made[front.place] = None
-            elif (
-                front.profile is not None
-                and front.settings == listener.tls
-                and stamp(listener.tls.files) == front.profile.read
-            ):
-                made[front.place] = front.profile
-            else:
-                profile = build(listener.tls, speakers.OFFERED, front.name_asked)
-                same = front.profile if front.settings == listener.tls else None
-                # The next look says that the former one stays.
-                made[front.place] = (
-                    profile if same is None or not not_yet_better(same, profile, wall) else same
-                )
+            place = key_of(listener)
+            front = self._fronts.get(place) or Front(self._plane, place)
+            turn = front.turn  # before anything is read
+            made[place] = Prepared(front, _made_for(front, listener.tls, wall), turn)
         return made
 
     def open(self, listeners: Iterable[Listener], *, says: bool) -> None:
         """A worker's start: a listener whose files do not fit is held closed, the others open. ``says``: this
         worker tells of it.
         """
-        made: dict[str, Profile | None] = {}
+        made: dict[str, Prepared] = {}
         kept = []
         for listener in listeners:
             front = self._front(listener)
@@ -268,7 +277,7 @@ class Fronts:
             try:
                 made.update(self.prepare([listener]))
             except CertificateFault as fault:
-                made[front.place] = None
+                made[front.place] = Prepared(front, None, front.turn)
                 front.refused = True
                 if says:
                     _log.error(
@@ -276,20 +285,24 @@ class Fronts:
                     )
         self.adopt(kept, made)
 
-    def adopt(self, listeners: Iterable[Listener], made: dict[str, Profile | None]) -> None:
-        """Puts to use what ``prepare`` made; listeners that are gone are forgotten."""
+    def adopt(self, listeners: Iterable[Listener], made: dict[str, Prepared]) -> None:
+        """Puts to use what ``prepare`` made, but for what has been overtaken by files read since; listeners
+        that are gone are forgotten.
+        """
         now = self._plane.monotonic()
         kept = {}
         opened = False
         for listener in listeners:
-            front = self._front(listener)
+            prepared = made[key_of(listener)]
+            front = self._fronts.get(key_of(listener), prepared.front)
             was_held = front.is_held
-            front.adopt(listener.tls, made[front.place], now)
+            overtaken = front.turn != prepared.turn and front.settings == listener.tls
+            front.adopt(listener.tls, front.profile if overtaken else prepared.profile, now)
             opened = opened or (was_held and not front.is_held)
             kept[front.place] = front
-        for place, front in self._fronts.items():
-            if place not in kept:
-                front.close()
+            if (gone := self._gone.pop(front.place, None)) is not None:
+                gone.close()  # what was begun by the settings of then
+        self._gone |= {place: front for place, front in self._fronts.items() if place not in kept}
         self._fronts = kept
         if opened:
             self.on_open()
@@ -303,6 +316,7 @@ class Fronts:
             for front in list(self._fronts.values()):
                 front.look(self._plane.monotonic())
                 await self._renew(front)
+            self._gone = {place: front for place, front in self._gone.items() if front.handshakes}
 
     async def _renew(self, front: Front) -> None:
         """Reads files that have changed. One try for each change: a half-written file changes again."""
@@ -319,7 +333,8 @@ class Fronts:
         fault, again_at = "", math.inf
         made: Profile | None = None
         try:
-            made = await loop.run_in_executor(None, build, settings, speakers.OFFERED, front.name_asked)
+            heard = (front.name_asked, front.certificate_shown)
+            made = await loop.run_in_executor(None, build, settings, speakers.OFFERED, *heard)
         except CertificateFault as error:
             fault = str(error)
         if made is not None and profile is not None and (worse := not_yet_better(profile, made, wall)):
@@ -344,7 +359,12 @@ class Fronts:
     @property
     def handshakes(self) -> int:
         """How many are in progress: their callers are connected, and have calls to make."""
-        return sum(front.handshakes for front in self._fronts.values())
+        return sum(front.handshakes for front in (*self._fronts.values(), *self._gone.values()))
+
+    def handshakes_at(self, place: str) -> int:
+        """The same of one listener, ``host:port``, that was taken away."""
+        front = self._gone.get(place)
+        return 0 if front is None else front.handshakes
 
     def readings(self) -> list[Reading]:
         """Whose files do not fit, when each file's certificate or list ends, how many handshakes failed."""
@@ -370,7 +390,7 @@ class Fronts:
         ]
 
     async def close(self) -> None:
-        for front in self._fronts.values():
+        for front in (*self._fronts.values(), *self._gone.values()):
             front.close()
         if self._task is not None:
             self._task.cancel()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
+from faregate.gateway.tls.presented import Showing, watch
 from faregate.snapshot.data import ListenerTls, ServerCertificate
 from faregate.stores.certificates import (
     CIPHERS,
@@ -106,17 +107,23 @@ def not_yet_better(former: Profile, made: Profile, wall: float) -> Worse | None:
     return None
 
 
-def build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) -> Profile:
-    """Reads every file and makes the contexts. Raises ``CertificateFault``, which names the file."""
+def build(
+    settings: ListenerTls, protocols: Sequence[str], asked: NameAsked, showing: Showing | None = None
+) -> Profile:
+    """Reads every file and makes the contexts. ``showing`` hears of the certificates that callers present.
+    Raises ``CertificateFault``, which names the file.
+    """
     try:
-        return _build(settings, protocols, asked)
+        return _build(settings, protocols, asked, showing)
     except OSError as error:  # ssl.SSLError is one: a file was replaced between two looks at it
         files = ", ".join(settings.files)
         why = error.strerror or "unknown"
         raise CertificateFault(f"{files}: changed while they were read, or unusable: {why}") from None
 
 
-def _build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) -> Profile:
+def _build(
+    settings: ListenerTls, protocols: Sequence[str], asked: NameAsked, showing: Showing | None
+) -> Profile:
     read = stamp(settings.files)
     exact: dict[str, ssl.SSLContext] = {}
     wild: dict[str, ssl.SSLContext] = {}
@@ -136,6 +143,8 @@ def _build(settings: ListenerTls, protocols: Sequence[str], asked: NameAsked) ->
         _of(one.key, partial(_check_key, one))
         _of(one.chain, partial(try_out, one.chain, one.key))
         context = _context(settings, protocols)
+        if showing is not None and settings.client_mode != "none":
+            watch(context, showing)
         context.load_cert_chain(one.chain, one.key)
         contexts.append(context)
         ends[one.chain], begins[one.chain] = served.ends, served.begins

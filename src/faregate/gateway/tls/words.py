@@ -1,5 +1,6 @@
 """What the operator reads of callers' certificates that were refused: why, whose, and what to do."""
 
+from collections.abc import Callable
 from typing import Final
 
 from cryptography import x509
@@ -7,6 +8,8 @@ from cryptography import x509
 from faregate.stores.certificates import CertificateFault
 
 TEXT_MAX: Final = 200
+NOT_YET_ASKED: Final = "certificates have been required since its handshake began"
+TAKEN_AWAY: Final = "its certificate's authority was taken away, or it was revoked, during the handshake"
 NO_CERTIFICATE: Final = "it sent no certificate, and this listener requires one (`mode: required`)"
 _ASK: Final = "the caller needs another certificate"
 _TO_DO: Final = (
@@ -23,9 +26,12 @@ _TO_DO: Final = (
 )
 
 
-def verification_failed(message: str) -> str:
-    """``message``: OpenSSL's."""
-    return f"its certificate is not good: {message}; {to_do(message)}"
+def verification_failed(message: str, certificate: x509.Certificate | None = None) -> str:
+    """``message``: OpenSSL's. ``certificate``: what the caller presented, None where that is not known. The
+    fault may be in what stands above it.
+    """
+    shown = "" if certificate is None else f"{whose(certificate)}; "
+    return f"its certificate is not good: {message}; {shown}{to_do(message)}"
 
 
 def refused(certificate: x509.Certificate, fault: str) -> CertificateFault:
@@ -38,11 +44,21 @@ def to_do(message: str) -> str:
 
 
 def whose(certificate: x509.Certificate) -> str:
-    """Subject and serial number, as ``openssl x509 -subject -serial`` has them, fit for one line."""
+    """Subject, issuer and serial number, as ``openssl x509 -subject -issuer -serial`` has them, fit for one
+    line. Nothing of it is proven.
+    """
     try:
-        subject = certificate.subject.rfc4514_string()
+        serial = f"{certificate.serial_number:X}"
     except ValueError:
-        subject = "?"
-    plain = "".join(one if one.isprintable() else "?" for one in subject)
-    cut = plain if len(plain) <= TEXT_MAX else f"{plain[:TEXT_MAX]}..."
-    return f"subject {cut}, serial {certificate.serial_number:X}"
+        serial = "?"
+    subject, issuer = _plain(lambda: certificate.subject), _plain(lambda: certificate.issuer)
+    return f"subject {subject}, issuer {issuer}, serial {serial}"
+
+
+def _plain(read: Callable[[], x509.Name]) -> str:
+    try:
+        name = read().rfc4514_string()
+    except ValueError:
+        return "?"
+    plain = "".join(one if one.isprintable() else "?" for one in name)
+    return plain if len(plain) <= TEXT_MAX else f"{plain[:TEXT_MAX]}..."

@@ -1,7 +1,9 @@
 """The two 401 refusals, written once: what a caller reads is the same whatever was wrong with its credential.
 
-The reason goes to the operator's log only. ``REASONS`` is the closed list of words; the docs list each of
-them.
+The reason goes to the operator's log only. ``Reason`` is the closed list of words; the docs list each of
+them. A 401 must name a scheme by which the route could be called (RFC 9110 section 11.6.1). For client
+certificates none is registered: ``Mutual`` is a password protocol (RFC 8120), so where nothing but a
+certificate counts, the name is that of draft-thomson-httpbis-cant, which no client can take for another.
 """
 
 from enum import StrEnum
@@ -11,6 +13,7 @@ from faregate.kernel.problems import Refusal
 
 REALM: Final = b'WWW-Authenticate: Bearer realm="faregate"\r\n'
 _INVALID: Final = b'WWW-Authenticate: Bearer realm="faregate", error="invalid_token"\r\n'
+CERTIFICATE: Final = b'WWW-Authenticate: ClientCertificate realm="faregate"\r\n'
 INSUFFICIENT_SCOPE: Final = b'WWW-Authenticate: Bearer realm="faregate", error="insufficient_scope"\r\n'
 
 
@@ -43,11 +46,11 @@ class Reason(StrEnum):
     OTHER_CERTIFICATE = "other_certificate"
 
 
-def missing(reason: Reason = Reason.NONE_SENT) -> Refusal:
+def missing(reason: Reason = Reason.NONE_SENT, challenge: bytes = REALM) -> Refusal:
     """401 without an error word, as RFC 6750 section 3.1 asks when no credential of a known kind was sent."""
-    return Refusal("credential_missing", reason=reason.value, headers=REALM)
+    return Refusal("credential_missing", reason=reason.value, headers=challenge)
 
 
-def invalid(reason: Reason) -> Refusal:
+def invalid(reason: Reason, challenge: bytes = _INVALID) -> Refusal:
     """401 for a credential that was sent and is not accepted."""
-    return Refusal("credential_invalid", reason=reason.value, headers=_INVALID)
+    return Refusal("credential_invalid", reason=reason.value, headers=challenge)

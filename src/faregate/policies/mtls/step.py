@@ -6,11 +6,14 @@ that only look alike are others. Only what the handshake proved counts, never a 
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
 
 from faregate.kernel.problems import Refusal
-from faregate.policies.authenticate.challenge import Reason, invalid, missing
+from faregate.policies.authenticate.challenge import CERTIFICATE, Reason, invalid, missing
 from faregate.snapshot.call import Call, Identity, PeerCertificate, ReadyConsumer, Step, Verdict
 from faregate.snapshot.data import Consumer, MtlsCredential
+
+_UNAUTHORIZED: Final = 401
 
 
 class CertificateVerifier:
@@ -79,7 +82,12 @@ def certificate_step(certificates: CertificateVerifier) -> Step:
 
     def authenticate_certificate(call: Call) -> Refusal | None:
         certificate = call.certificate
-        return missing() if certificate is None else verify(call, certificate)
+        if certificate is None:
+            return missing(challenge=CERTIFICATE)
+        refusal = verify(call, certificate)
+        if refusal is not None and refusal.problem.status == _UNAUTHORIZED:
+            refusal.headers = CERTIFICATE  # a token would not help here
+        return refusal
 
     return authenticate_certificate
 
