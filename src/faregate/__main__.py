@@ -16,15 +16,17 @@ def main() -> None:
 
         print(f'{{"faregate": "{VERSION}"}}' if "--json" in arguments else f"faregate {VERSION}")  # noqa: T201
         return
-    from faregate.cli.app import main as run  # noqa: PLC0415
-
     try:
+        from faregate.cli.app import main as run  # noqa: PLC0415
+
         status = run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         # whoever read the output has gone (`faregate check | head`); keep Python from flushing to nobody
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except KeyboardInterrupt:
+        status = 130  # as shells count a SIGINT; a gateway that runs answers it itself
     sys.exit(status)
 
 

@@ -1,6 +1,7 @@
 """``faregate doctor``: each check says what is so, what to do, and nothing secret."""
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -184,6 +185,15 @@ def test_a_data_folder_to_be_made_is_judged_by_its_parent_and_not_made(tmp_path:
 def test_a_data_folder_that_is_no_folder_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"")
     assert one(list(check_data(snapshot_of(tmp_path / "data"))), "data").level is Level.PROBLEM
+
+
+def test_a_full_disk_wants_room_and_no_other_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("faregate.cli.doctor_places.tempfile.TemporaryFile", full)
+    finding = one(list(check_data(snapshot_of(tmp_path))), "data")
+    assert (finding.level, finding.advice) == (Level.PROBLEM, "free some space")
 
 
 def test_a_data_folder_in_use_is_told(tmp_path: Path) -> None:

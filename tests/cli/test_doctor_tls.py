@@ -12,9 +12,10 @@ import pytest
 
 from faregate.cli.doctor_findings import Finding, Level, ok
 from faregate.cli.doctor_network import check_network
+from faregate.cli.doctor_tls import _ends
 from faregate.snapshot.data import Target, Upstream, UpstreamTls
 from tests.cli.test_doctor import snapshot_of
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, of_version
 
 HOST = "bank.test"
 
@@ -224,3 +225,9 @@ def test_a_certificate_that_ends_soon_is_told(bank: Bank) -> None:
     fine, soon = bank.find(settings(bank))
     assert (fine.level, soon.level) == (Level.OK, Level.WARNING)
     assert soon.message == "pay: the certificate of 127.0.0.1 ends within 5 days"
+
+
+def test_a_certificate_that_cannot_be_read_has_no_end() -> None:
+    certificate = Authority().certificate
+    assert _ends(of_version(2, certificate)) == certificate.not_valid_after_utc.timestamp()
+    assert _ends(of_version(1, certificate)) == _ends(b"") == 0.0

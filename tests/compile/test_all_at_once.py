@@ -1,5 +1,6 @@
 """Errors of every kind come together, sorted, each with the name that was probably meant."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,21 @@ def test_two_versions_on_one_path_conflict_once_not_once_a_route(tmp_path: Path)
         + "      - match: POST /payments\n"
     )
     assert brief(check(tmp_path, text)) == [("route_conflict", 6, 44)]
+
+
+def test_warnings_are_shown_beside_an_error_of_shape(tmp_path: Path) -> None:
+    everybody = sha256(b"changeme").hexdigest()
+    text = (
+        "gateway: {listen: [{address: 0.0.0.0:8080}], workerz: 1}\n"
+        "plans: {a: {limts: []}, b: {}}\n"
+        f"consumers: {{x: {{credentials: [{{api_key: {{id: k, sha256: {everybody}}}}}]}}}}\n"
+    )
+    codes = {one.code for one in check(tmp_path, text)}
+    assert codes == {"unknown_key", "no_limits", "open_listener", "sample_credential"}
+
+
+def test_a_permission_that_a_broken_consumer_may_hold_is_not_told_of(tmp_path: Path) -> None:
+    text = UPSTREAM + API.replace("GET /payments", "GET /payments\n        require: [a:read]")
+    broken = "consumers: {x: {credentials: [{api_key: {}}], permissions: [a:read]}}\n"
+    assert "ungranted_permission" in {one.code for one in check(tmp_path, text + "plans: {a: {limts: []}}\n")}
+    assert "ungranted_permission" not in {one.code for one in check(tmp_path, text + broken)}

@@ -229,6 +229,33 @@ def test_a_certificate_that_no_listener_could_accept_is_told_of(
     assert all(one.expected and one.level == "warning" for one in diagnostics)
 
 
+def test_the_certificate_of_a_caller_signs_nobodys(tmp_path: Path, authority: Authority) -> None:
+    (tmp_path / "both.pem").write_bytes((tmp_path / "a.pem").read_bytes() + authority.pem)
+    for ca, places in (("a.pem", [("unprovable_credential", 4, 35)]), ("both.pem", [])):
+        text = CONSUMER % f"{{subject: CN=a, ca: {ca}}}" + PLAIN + CLIENTS
+        assert found(tmp_path, text) == places
+
+
+@pytest.mark.parametrize(("taken", "places"), [("mtls", []), ("api_key", [("unprovable_credential", 4, 15)])])
+def test_a_certificate_that_no_api_accepts_is_told_of(
+    tmp_path: Path, authority: Authority, taken: str, places: list[tuple[str, int, int]]
+) -> None:
+    api = (
+        "upstreams:\n  main: {targets: ['http://127.0.0.1:1']}\n"
+        f"apis:\n  a:\n    upstream: main\n    authenticate: [{taken}]\n    limits: [1/second]\n"
+        "    versions: {v1: {path: /v1}}\n    routes: [{match: GET /}]\n"
+    )
+    assert found(tmp_path, CONSUMER % f"{{sha256: {DIGEST}}}" + api + PLAIN + CLIENTS) == places
+
+
+def test_a_fingerprint_as_openssl_prints_it_is_told_what_of_it_counts(
+    tmp_path: Path, authority: Authority
+) -> None:
+    line = "sha256 Fingerprint=" + ":".join(["AB"] * 32)
+    (told,) = check(tmp_path, CONSUMER % f"{{sha256: '{line}'}}" + PLAIN + CLIENTS)
+    assert "what stands behind `=`" in told.expected
+
+
 def test_one_certificate_proves_one_consumer(tmp_path: Path, authority: Authority) -> None:
     (tmp_path / "copy.pem").write_bytes(authority.pem)
     pairs = [

@@ -197,13 +197,14 @@ def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
         for name in re.findall(r"`([^`]+)`", row)
     }
     made = {name for name in re.findall(r'data / "([\w.]+)"', source) if not name.endswith(".new")}
-    made |= {starting.SUCCEEDING, commands.NAME}
+    made |= {starting.STARTING, starting.SUCCEEDING, commands.NAME}
     assert {"lock", "snapshot", "snapshot.offered", "digest.key", "counters.bin", "access.jsonl"} <= made
     assert made <= {name.rstrip("/") for name in named}
     assert named == {
         "access.jsonl",
         "digest.key",
         "snapshot.offered",
+        "snapshot.starting",
         "snapshot.succeeding",
         "snapshot",
         "control",

@@ -109,8 +109,8 @@ class FakeTransport:
     def get_write_buffer_size(self) -> int:
         return self._unsent
 
-    def get_extra_info(self, name: str) -> object:
-        return (self._peer, 50000) if name == "peername" else None
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return (self._peer, 50000) if name == "peername" else default
 
     # what the test plays
 

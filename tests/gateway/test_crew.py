@@ -1,13 +1,18 @@
 """The crew without processes: what it believes, whom it asks, whom it lets go."""
 
 import asyncio
+import errno
+import os
+from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
 
+from faregate.gateway.children import StartError
 from faregate.gateway.control import Message
 from faregate.gateway.crew import Crew
 from faregate.gateway.places import WorkerPlace
+from faregate.stores.shared_counts import CONNECTIONS, SharedCounts, create
 
 
 class FakeLine:
@@ -39,6 +44,8 @@ def crew_of(count: int, answers: dict[str, Message]) -> tuple[Crew, list[FakeLin
         place.line = line  # type: ignore[assignment]
         crew.places.append(place)
         crew.heard(place, Message("ready", revision=3))
+        line.sent.clear()
+        place.unheard = 0
         lines.append(line)
     return crew, lines
 
@@ -78,7 +85,7 @@ def test_a_worker_that_starts_while_a_revision_is_offered_is_offered_it_too() ->
         return await offer
 
     assert asyncio.run(play())
-    assert [message.what for message in lines[0].sent] == ["reload", "reload"]
+    assert [message.what for message in lines[0].sent] == ["reload", "share", "reload"]
 
 
 def test_sharing_is_heard_by_all_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +96,189 @@ def test_sharing_is_heard_by_all_before_it_counts(monkeypatch: pytest.MonkeyPatc
     crew.places[1].process = None
     monkeypatch.setattr("faregate.gateway.crew._ANSWER_S", 0.05)
     assert not asyncio.run(crew.share(5))
+
+
+def test_an_answer_to_a_former_number_of_sharers_is_none_to_the_last() -> None:
+    crew, lines = crew_of(1, {})
+
+    async def play() -> None:
+        first = asyncio.ensure_future(crew.share(1))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(crew.share(2))
+        await asyncio.sleep(0)
+        crew.heard(crew.places[0], Message("shared", workers=1))
+        await asyncio.sleep(0.03)
+        assert not second.done(), "the worker may still count without locks"
+        crew.heard(crew.places[0], Message("shared", workers=2))
+        assert await first
+        assert await second
+
+    asyncio.run(play())
+    assert [message.workers for message in lines[0].sent] == [1, 2]
+
+
+def test_a_worker_counts_with_locks_until_it_has_said_that_it_is_ready_and_is_alone() -> None:
+    crew, (line,) = crew_of(1, {})
+    crew.places[0].left()  # it died
+    crew.heard(crew.places[0], Message("ready", revision=3))
+    assert line.sent == [Message("share", workers=1)]
+    crew.sharers = 2  # as when it starts while a successor does
+    crew.heard(crew.places[0], Message("ready", revision=3))
+    assert line.sent == [Message("share", workers=1)]
+
+
+class Process:
+    """A worker that ends when it is told to; ``pid`` is nobody's."""
+
+    def __init__(self) -> None:
+        self.pid, self.returncode = 0, None
+        self.ended = asyncio.Event()
+        self.killed = False
+
+    async def wait(self) -> int:
+        await self.ended.wait()
+        return 0
+
+    def kill(self) -> None:
+        self.killed = True
+        self.ended.set()
+
+
+class Processes:
+    """A crew whose workers are made here: ready at once, and ended by ``end``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[Process] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.told: list[int] = []
+        self.crew = Crew(lambda index, line: None, self.keep)  # type: ignore[arg-type, return-value]
+        monkeypatch.setattr("faregate.gateway.crew.start_worker", self.start)
+        monkeypatch.setattr(self.crew, "is_free", lambda index: True)
+        monkeypatch.setattr(self.crew, "_is_freed", lambda index: True)
+        monkeypatch.setattr(self.crew, "_free_places", lambda index: None)
+        monkeypatch.setattr(self.crew, "_ask", self.ask)
+
+    def keep(self, coroutine: Coroutine[object, object, None]) -> None:
+        self.tasks.append(asyncio.ensure_future(coroutine))  # type: ignore[arg-type]
+
+    async def start(self, settings: object) -> Process:
+        self.made.append(Process())
+        return self.made[-1]
+
+    async def ask(self, message: Message, answer: str) -> bool:
+        self.told.append(message.workers)
+        return True
+
+    async def run(self, count: int) -> None:
+        self.crew.sharers = count
+        self.crew.start(count)
+        while not all(place.line for place in self.crew.places):  # noqa: ASYNC110 - tasks that run
+            await asyncio.sleep(0)
+        for place in self.crew.places:
+            self.crew.heard(place, Message("ready", revision=1))
+
+    async def end(self, number: int) -> None:
+        self.made[number].ended.set()
+        await asyncio.wait(self.tasks, timeout=0.02)
+
+    async def close(self) -> None:
+        await self.crew.kill()
+        await asyncio.wait_for(asyncio.gather(*self.tasks), 5)
+
+
+def test_who_drains_still_counts_and_keeps_its_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        processes = Processes(monkeypatch)
+        crew = processes.crew
+        await processes.run(2)
+        await crew.resize(1, 30.0)
+        assert (crew.sharers, crew.held()) == (2, {0, 1})
+        await crew.share(crew.sharers + 1)  # as for a successor
+        await processes.end(1)
+        assert processes.told == [3, 2], "never 1 while the successor's worker counts"
+        assert (crew.held(), crew.retired) == ({0}, [])
+        await processes.close()
+
+    asyncio.run(play())
+
+
+def test_who_drains_is_waited_for() -> None:
+    crew, _ = crew_of(2, {})
+
+    async def play() -> bool:
+        await crew.resize(1, 30.0)
+        crew.retired[0].process = Process()  # type: ignore[assignment]
+        return await crew.wait(0.01)
+
+    assert not asyncio.run(play())
+
+
+def test_who_drains_ends_with_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        processes = Processes(monkeypatch)
+        await processes.run(2)
+        await processes.crew.resize(1, 30.0)
+        await processes.close()
+        assert [process.killed for process in processes.made] == [True, True]
+
+    asyncio.run(play())
+
+
+def test_indexes_of_another_generation_are_not_taken_and_count_until_they_are_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("faregate.gateway.crew._FREE_LOOK_S", 0.001)
+    alive = {0, 3}
+
+    async def play() -> None:
+        processes = Processes(monkeypatch)
+        crew = processes.crew
+        monkeypatch.setattr(crew, "is_free", lambda index: index not in alive)
+        crew.foreign.update({0, 3})
+        await processes.run(2)
+        assert [place.index for place in crew.places] == [1, 2]
+        crew.sharers += 2
+        crew.foreign.clear()  # as of a successor that did not become ready: they are found
+        waiting = asyncio.ensure_future(crew.outlive({0, 1, 2, 3, 4}, 2))
+        await asyncio.sleep(0.01)
+        alive.clear()
+        alive.add(3)
+        await asyncio.sleep(0.01)
+        assert (crew.held(), crew.sharers, processes.told) == ({1, 2, 3}, 4, [])
+        alive.clear()
+        await asyncio.wait_for(waiting, 5)
+        assert (crew.held(), crew.sharers, processes.told) == ({1, 2}, 2, [2])
+        await processes.close()
+
+    asyncio.run(play())
+
+
+def test_no_worker_comes_beside_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faregate.gateway.crew._ANSWER_S", 0.02)
+    crew, _ = crew_of(1, {})  # it may go on without locks
+    with pytest.raises(StartError, match="a worker does not answer"):
+        asyncio.run(crew.resize(2, 1.0))
+    assert (len(crew.places), crew.sharers) == (1, 1)
+
+
+def test_an_index_is_not_taken_for_free_when_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(memory: int, index: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("faregate.gateway.crew.clear_worker", fails)
+    crew, _ = crew_of(1, {})
+    memory = create()
+    worker, crew.connections = SharedCounts(memory, 1), SharedCounts(memory)
+    os.close(memory)
+    worker.add(CONNECTIONS, "192.0.2.1")
+    try:
+        assert not crew.is_free(1)
+        with pytest.raises(StartError, match="cannot look who uses the counters: Too many open files"):
+            crew.start(1)
+        assert worker.total(CONNECTIONS) == 1
+    finally:
+        worker.close()
+        crew.connections.close()
 
 
 def test_fewer_workers_are_drained_and_get_no_successor() -> None:

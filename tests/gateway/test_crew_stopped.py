@@ -57,11 +57,14 @@ def test_a_process_is_told_stopped_from_running_and_gone(processes: list[subproc
     assert not is_stopped(processes[0].pid)
 
 
+@pytest.mark.parametrize("drains", [False, True])
 def test_who_is_stopped_when_others_are_stuck_is_ended(
-    crew: Crew, processes: list[subprocess.Popen[bytes]], capsys: pytest.CaptureFixture[str]
+    crew: Crew, processes: list[subprocess.Popen[bytes]], capsys: pytest.CaptureFixture[str], drains: bool
 ) -> None:
     stop(processes[0])
-    crew.heard(crew.places[1], Message("stuck"))
+    if drains:
+        crew.retired.append(crew.places.pop(0))
+    crew.heard(crew.places[-1], Message("stuck"))
     assert processes[0].wait(5) == -signal.SIGKILL
     assert processes[1].poll() is None
     assert "worker 0 is stopped and holds a lock that others need" in capsys.readouterr().err

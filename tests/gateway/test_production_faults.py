@@ -10,6 +10,8 @@ from faregate.gateway.outbound import address_behind
 from faregate.gateway.voice import say
 from faregate.gateway.wheel import NEVER, TICK_S, Wheel
 from tests.gateway.fakes import OK, Time, World
+from tests.gateway.http2.peer import GET as H2_GET
+from tests.gateway.http2.peer import Peer
 
 GET = b"GET /v1/payments/p1 HTTP/1.1\r\nHost: a\r\n\r\n"
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
@@ -75,6 +77,37 @@ def test_a_reload_judges_the_peer_of_a_kept_connection_anew() -> None:
             connection.forget()
         world.exchange_bytes(request, client=client)
         assert [call.client_ip for call in world.calls] == ["198.51.100.7", "203.0.113.9"]
+
+
+VOUCHING = GET.replace(b"Host: a", b"Host: a\r\nX-Forwarded-For: 198.51.100.7")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "client_ip", "forwarded"),
+    [
+        ((), "203.0.113.9", b"203.0.113.9"),
+        (("192.0.2.0/24",), "203.0.113.9", b"203.0.113.9"),
+        (("203.0.113.0/28",), "198.51.100.7", b"198.51.100.7, 203.0.113.9"),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_proxy_vouches_as_the_new_revision_says_before_its_connection_is_told_of_it(
+    version: int, trusted: tuple[str, ...], client_ip: str, forwarded: bytes
+) -> None:
+    """Connections are told in slices, which takes a while where there are many."""
+    with World(trusted=("203.0.113.0/24",)) as world, World(trusted=trusted) as later:
+        peer = Peer(world) if version == 2 else None
+        client = world.client()
+        world.plane.adopt(later.runtime)
+        if peer is not None:
+            peer.request(1, [*H2_GET, (b"x-forwarded-for", b"198.51.100.7")])
+        else:
+            client.deliver(VOUCHING)
+        server = later.pool.connect()
+        head = server.take()
+        server.deliver(OK)
+        assert b"X-Forwarded-For: %b\r\n" % forwarded in head
+        assert [call.client_ip for call in world.calls] == [client_ip]
 
 
 @pytest.mark.parametrize("scope", [b'x"}oops', b"1", b"%"])

@@ -1,6 +1,7 @@
 """Snapshots on disk: numbers that grow across starts, one durable file of our own, and nothing read that is not whole."""
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
@@ -137,3 +138,14 @@ def test_a_compilation_does_not_outlive_the_gateway_that_asked_for_it(
         assert children.read_text() == before  # noqa: ASYNC240 - a test
 
     asyncio.run(run())
+
+
+def test_a_full_disk_leaves_no_empty_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    compiled = encoded.encode(snapshot())
+    monkeypatch.setattr("faregate.gateway.revisions.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        put_to_work(compiled, tmp_path / "snapshot", 0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """The supervisor's parts that need no child process: the data folder's lock, what it says of endings."""
 
+import asyncio
 import json
 import os
 import stat
@@ -12,6 +13,9 @@ import pytest
 from faregate.gateway import children, voice
 from faregate.gateway import supervisor as module
 from faregate.gateway.children import StartError
+from faregate.gateway.control import Message
+from faregate.gateway.handover import HandoverError
+from faregate.gateway.places import WorkerPlace
 from faregate.gateway.running import Options, Running
 from faregate.gateway.starting import take_data_folder
 from faregate.gateway.supervisor import Supervisor
@@ -114,3 +118,49 @@ def test_only_programs_hear_the_end_and_whose_it_is(
     voice.stopped(0)
     told = json.loads(capsys.readouterr().out)
     assert (told["event"], told["pid"], told["status"]) == ("stopped", os.getpid(), 0)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_failed_upgrade_leaves_the_number_of_sharers_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answers: bool
+) -> None:
+    told: list[int] = []
+    handed: list[int] = []
+    supervisor = Supervisor(tmp_path / "faregate.yaml")
+    running = supervisor._running
+    running.runtime.rmdir()
+    crew = running.crew
+    crew.places.append(WorkerPlace(0))
+    crew.retired.append(WorkerPlace(1))  # it drains, and counts
+    crew.sharers = 2
+
+    async def ask(message: Message, answer: str) -> bool:
+        told.append(message.workers)
+        return answers
+
+    async def fails(running: Running, program: str, sharers: int) -> None:
+        handed.append(sharers)
+        raise HandoverError("no")
+
+    monkeypatch.setattr(crew, "_ask", ask)
+    monkeypatch.setattr(crew, "is_free", lambda index: index not in {0, 1})
+    monkeypatch.setattr(module.Successor, "start", fails)
+
+    async def play() -> None:
+        answered = await supervisor._upgrade(sys.executable)
+        assert not answered["ok"]
+        await asyncio.gather(*supervisor._tasks)
+
+    asyncio.run(play())
+    assert (told, handed) == ([3, 2], [2] if answers else [])
+    assert crew.held() == {0, 1}
+    assert ("goes on" in capsys.readouterr().err) is answers
+
+
+@pytest.mark.parametrize(("sharers", "told"), [(1, 2), (5, 5)])
+def test_a_worker_starts_with_locks(make, sharers: int, told: int) -> None:
+    running = make()
+    gateway = type("Gateway", (), {"listen": []})()
+    running.snapshot = type("Outline", (), {"gateway": gateway})()
+    running.crew.sharers = sharers
+    assert running._settings(0, 9).sharers == told

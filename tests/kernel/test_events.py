@@ -41,6 +41,9 @@ def test_an_event_has_its_members_in_order() -> None:
             "import logging\ntry: 1 / 0\nexcept ZeroDivisionError: logging.exception('internal error')",
             "error", "internal error", "exception",
         ),
+        ("import logging; logging.getLogger('g').error('%(who)s', {'a': 1})", "error", "%(who)s", "logger"),
+        ("import logging; logging.getLogger('g').error('%d of %d', 'x')", "error", "%d of %d", "logger"),
+        ("import logging; logging.getLogger('g').warning('%s', type('T', (), {'__str__': lambda s: s.x})())", "warning", "%s", "logger"),
     ],
 )  # fmt: skip
 def test_everything_said_is_an_event_on_standard_output(
@@ -75,3 +78,36 @@ def test_a_line_goes_out_in_one_piece_however_long_it_was() -> None:
 def test_a_reader_that_has_gone_ends_nobody() -> None:
     text = "import os, logging; os.close(1); logging.getLogger('g').error('x'); print('y', file=__import__('sys').stderr)"
     assert subprocess.run([sys.executable, "-c", SPEAK + text], check=False, timeout=30).returncode == 0
+
+
+def said_by(text: str) -> list[dict[str, object]]:
+    """The events of a process that does ``text``, which must end well."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPEAK + text], capture_output=True, text=True, check=True, timeout=10
+    )
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_record_that_cannot_be_said_harms_nobody_but_itself() -> None:
+    told = said_by(
+        "import logging\n"
+        "class Mute:\n    def __str__(self): raise LookupError('mute')\n"
+        "logging.getLogger('g').error(Mute())\n"
+        "logging.getLogger('g').error('on')\n"
+    )
+    assert told[-1]["message"] == "on"
+    assert "LookupError: mute" in [one["message"] for one in told]
+
+
+def test_who_prints_in_the_midst_of_a_print_does_not_hang() -> None:
+    """As a finalizer or a signal's handler may."""
+    told = said_by(
+        "import sys\n"
+        "class Late(str):\n"
+        "    def __radd__(self, other):\n"
+        "        sys.stderr.write('inner\\n')\n"
+        "        return other + str(self)\n"
+        "sys.stderr.write(Late('outer\\n'))\n"
+    )
+    assert [one["message"] for one in told] == ["inner", "outer"]

@@ -1,5 +1,7 @@
 """Names of certificates are read strictly and compared whole; files say what is wrong with them."""
 
+from base64 import encodebytes
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from faregate.stores.certificates import (
     stamp,
     subject_of,
 )
-from tests.support.certificates import Authority, replace
+from tests.support.certificates import Authority, of_version, replace
 
 
 @pytest.mark.parametrize(
@@ -111,3 +113,10 @@ def test_a_stamp_changes_with_its_files(tmp_path: Path) -> None:
     (tmp_path / "a").unlink()
     assert stamp(names) in seen
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("read", [read_chain, read_authorities])
+def test_a_certificate_of_version_2_is_none(read: Callable[[bytes], object]) -> None:
+    coded = encodebytes(of_version(1, Authority().certificate))
+    with pytest.raises(CertificateFault, match="no certificate in PEM form"):
+        read(b"-----BEGIN CERTIFICATE-----\n%b-----END CERTIFICATE-----\n" % coded)

@@ -12,7 +12,7 @@ from faregate.policies.rate_limit.step import Bucket, Window
 from faregate.stores.counters import Counters
 from faregate.stores.counters_head import CountersError
 from faregate.stores.counters_prepare import PARTITIONS_MAX, Capacity, clear_worker, prepare
-from faregate.stores.counters_saved import save
+from faregate.stores.counters_saved import open_saved, save
 from tests.stores import table
 from tests.stores.table import SECOND, WALL
 
@@ -221,28 +221,55 @@ def test_a_link_in_its_place_is_not_followed(saved, tmp_path):
         prepare(saved, SMALL, now=START, wall=WALL, boot_id="boot-1")
 
 
-def test_a_slot_that_changes_hands_while_it_is_copied_is_left_out(memory, saved):
-    """A copy takes several steps; a worker may make the slot another counter's between them."""
-    use(memory, callers=1)
-    with closing(Counters(memory)) as counters:
+class Changing:
+    """Words of which one is read differently from its ``reads``-th reading on, as when a worker writes meanwhile."""
 
-        class Changing:
-            def __init__(self, words):
-                self.words = words
-                self.reads = {}
+    def __init__(self, words, changed, reads):
+        self.words, self.changed, self.left = words, changed, reads
 
-            def __getitem__(self, key):
-                if isinstance(key, slice):
-                    return self.words[key]
-                if key % 72 == 0 and self.words[key]:
-                    self.reads[key] = self.reads.get(key, 0) + 1
-                    if self.reads[key] > 1:
-                        return self.words[key] ^ 2
-                return self.words[key]
+    def __getitem__(self, key):
+        if not isinstance(key, slice):
+            self._read(key)
+            return self.words[key]
+        for at in range(key.start, key.stop):
+            self._read(at)
+        return self.words[key]
 
-        words, counters.words = counters.words, Changing(counters.words)
-        assert save(counters, saved, now=START, wall=WALL, everything=True) == 0
+    def _read(self, at):
+        if at in self.changed:
+            self.left -= 1
+            if not self.left:
+                for word, value in self.changed.items():
+                    self.words[word] = value
+
+
+@pytest.mark.parametrize("reads", range(1, 12))
+@pytest.mark.parametrize("wiped", [True, False])
+def test_a_slot_that_changes_hands_while_it_is_read_is_saved_whole_or_not_at_all(memory, saved, reads, wiped):
+    """A worker may wipe a slot, and make it another counter's, between any two readings; nothing raises."""
+    with closing(Counters.open(memory, 0, 1)) as counters:
+        quota = Quota(counters, counters.owner(b"acme"), "quota", 5, Calendar(0))
+        assert quota.check(START, WALL) == 0
+        quota.take()
+        before = counters.words[quota.word : quota.word + 72].tobytes()
+        low, high, owner, kind, first = range(quota.word, quota.word + 5)
+        after = dict.fromkeys((low, high, owner, kind, first), 0)
+        if not wiped:
+            after = {low: 99, high: 98, owner: 97, kind: 2, first: START // 1_000_000}
+        words, counters.words = counters.words, Changing(counters.words, after, reads)
+        kept = save(counters, saved, now=START, wall=WALL, everything=True)
         counters.words = words
+        with open_saved(saved) as found:
+            assert bytes(found.slots) in {b"", before, words[quota.word : quota.word + 72].tobytes()}
+            assert len(found.slots) == kept * 576
+
+
+def test_what_a_killed_save_left_is_removed_at_the_next_start(saved):
+    used_and_saved(saved)
+    saved.with_name("counters.bin.4711.new").write_bytes(b"half")
+    with again(saved) as done:
+        assert left(done) == ALL_KEPT
+    assert [entry.name for entry in saved.parent.iterdir()] == ["counters.bin"]
 
 
 def test_capacity_has_a_ceiling():

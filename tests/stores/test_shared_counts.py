@@ -121,3 +121,34 @@ def test_places_in_the_memory_are_not_for_others_to_guess(memory: int) -> None:
     with Crew(memory, 0) as (one,), Crew(other, 0) as (two,):
         assert one._place("c x") != two._place("c x")
     os.close(other)
+
+
+def test_workers_that_start_at_the_same_moment_both_count(memory: int) -> None:
+    with Crew(memory, 0) as (one,):
+        before = one._map[:4096]
+        with Crew(memory, 1) as (two,):
+            changed = [
+                at for at, (old, new) in enumerate(zip(before, one._map[:4096], strict=True)) if old != new
+            ]
+            assert len(changed) == 1, "its own byte: nothing that another's start may overwrite"
+            two.add(CONNECTIONS, HERE)
+            assert (one.total(CONNECTIONS), one.elsewhere(CONNECTIONS, HERE)) == (1, 1)
+
+
+def test_a_worker_begins_with_nothing_counted_whatever_its_predecessor_left(memory: int) -> None:
+    with Crew(memory, 0, 1) as (dead, other):
+        dead.add(CONNECTIONS, HERE)
+        with Crew(memory, 0):
+            assert (other.total(CONNECTIONS), other.elsewhere(CONNECTIONS, HERE)) == (0, 0)
+
+
+def test_a_kernel_that_cannot_give_memory_back_clears_it(
+    memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Crew(memory, 0, 1) as crew:
+        crew[0].add(CONNECTIONS, HERE)
+        monkeypatch.setattr(shared_counts.mmap, "MADV_REMOVE", 9999)  # EINVAL, as where it is not known
+        crew.supervisor.clear(0)
+        assert (crew[1].total(CONNECTIONS), crew[1].elsewhere(CONNECTIONS, HERE)) == (0, 0)
+        region = crew[1]._map[shared_counts._HEAD_BYTES :][: shared_counts._REGION_BYTES]
+        assert not any(region)

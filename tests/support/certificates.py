@@ -52,6 +52,15 @@ class Issued:
         return replace(folder / f"{stem}.pem", self.pem), replace(folder / f"{stem}.key", self.key_pem)
 
 
+def of_version(version: int, certificate: x509.Certificate) -> bytes:
+    """The same in DER form but for its version, as written (2 is X.509 version 3); its signature fits no more."""
+    der = certificate.public_bytes(Encoding.DER)
+    mark = bytes.fromhex("a0030201")
+    before, found, after = der.partition(mark)
+    assert found
+    return before + mark + bytes([version]) + after[1:]
+
+
 def replace(path: Path, content: bytes) -> Path:
     fresh = path.with_suffix(path.suffix + ".new")
     fresh.write_bytes(content)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from faregate.cli.errors import CommandError
+from faregate.cli.errors import CommandError, given_as
 from faregate.kernel.units import parse_duration_ms
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ DURATION_S_MAX: Final = 12 * 3600
 
 
 def command(  # noqa: PLR0913, PLR0917 - one argument an option, given by name
+    context: typer.Context,
     duration: Annotated[str, typer.Option(help="How long it runs, up to 12h: 30s, 5m, 2h.")] = "30m",
     port: Annotated[
         int | None,
@@ -39,7 +40,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option, given by name
     json: Annotated[bool, typer.Option("--json", help="A JSON object a second.")] = False,
 ) -> None:
     """Run a gateway, two example payment servers and live callers: no setup."""
-    duration_s = _duration_s(duration)
+    duration_s = _duration_s(duration, given_as(context, "duration"))
     missing = [name for name in ("flask", "gunicorn") if importlib.util.find_spec(name) is None]
     if missing:
         raise _failure(f"the demo needs {' and '.join(missing)}: pip install 'faregate[demo]'")
@@ -57,13 +58,13 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option, given by name
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _duration_s(text: str) -> float:
+def _duration_s(text: str, option: str) -> float:
     try:
         seconds = parse_duration_ms(text) / 1000
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--duration") from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
     if not 1 <= seconds <= DURATION_S_MAX:
-        raise typer.BadParameter("expected between 1s and 12h", param_hint="--duration")
+        raise typer.BadParameter("expected between 1s and 12h", param_hint=option)
     return seconds
 
 

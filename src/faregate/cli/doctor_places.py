@@ -98,7 +98,9 @@ def check_data(snapshot: Snapshot) -> Iterator[Finding]:
         yield problem(
             "data",
             f"{standing} cannot be written to: {error.strerror}",
-            "give this user the folder, or name another one as `gateway.data`",
+            "free some space"
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}
+            else "give this user the folder, or name another one as `gateway.data`",
         )
         return
     if standing == folder:

@@ -111,7 +111,7 @@ def _ends(der: bytes | None) -> float:
 def _read(der: bytes | None) -> x509.Certificate | None:
     try:
         return None if der is None else x509.load_der_x509_certificate(der)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from typer import TyperException
+from typer import Context, TyperException
 
 _TRUE: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
 """What a switch may hold in the environment (typer's own words)."""
@@ -43,6 +43,14 @@ def wants_json(arguments: Sequence[str], environ: Mapping[str, str] = os.environ
     """Whether failures shall be JSON; must be known even when the rest of the command line makes no sense."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in options or environ.get("FAREGATE_JSON", "").strip().lower() in _TRUE
+
+
+def given_as(context: Context, name: str) -> str:
+    """How the option ``name`` was given: as the command line or the environment calls it."""
+    source = context.get_parameter_source(name)
+    if source is not None and source.name == "ENVIRONMENT":
+        return f"FAREGATE_{name.upper()}"
+    return f"--{name.replace('_', '-')}"
 
 
 def show_text(error: TyperException) -> None:

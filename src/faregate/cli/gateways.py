@@ -5,12 +5,16 @@ it is read in earnest, and a gateway found there must say that this is its file.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+
+import typer
 
 from faregate.cli.errors import CommandError
 from faregate.compile.report import data_folders
 from faregate.gateway.commands import NAME, Request, ask
+from faregate.kernel.processes import processes_with
 
 STATUS_S = 5.0
 
@@ -22,14 +26,72 @@ def find(file: Path, data: Path | None) -> tuple[Path, dict[str, object]]:
     if data is not None:
         status = status_on(data)
         if status is None:
-            raise CommandError(f"no gateway is running on {data}")
+            raise CommandError(_silence(data) or f"no gateway is running on {data}")
         return data, status
-    config = str(file.absolute())
+    others = []
     for folder in _folders(file):
         status = status_on(Path(folder))
-        if status is not None and status.get("config") in {config, str(file.resolve())}:
+        if status is not None and _is_same(file, status.get("config")):
             return Path(folder), status
-    raise CommandError(f"no running gateway was found for {file}; name its data folder with --data")
+        if status is not None:
+            others.append((folder, status))
+    raise CommandError(_why_none(file, others))
+
+
+def _why_none(file: Path, others: list[tuple[str, dict[str, object]]]) -> str:
+    """``others``: gateways that answer on their folders, of other files than ``file``."""
+    named = data_folders(file)
+    named = named[:-1] or named  # the default counts only where nothing else is named
+    for folder, status in others:
+        if folder in named:
+            return _other(file, status)
+    for folder in named:
+        if why := _silence(Path(folder)):
+            return why
+    if not file.exists():
+        return f"no such file: {file}; name the configuration file, or the gateway's data folder with --data"
+    return f"no running gateway was found for {file}; name its data folder with --data"
+
+
+def insist(context: typer.Context, file: Path, status: Mapping[str, object]) -> None:
+    """The gateway reads the file that it runs, never another: so if one was named, it must be that. Raises
+    CommandError.
+    """
+    source = context.get_parameter_source("file")
+    if source is not None and source.name == "COMMANDLINE" and not _is_same(file, status.get("config")):
+        raise CommandError(_other(file, status))
+
+
+def _is_same(file: Path, config: object) -> bool:
+    return isinstance(config, str) and (
+        config == str(file.absolute()) or Path(config).resolve() == file.resolve()
+    )
+
+
+def _other(file: Path, status: Mapping[str, object]) -> str:
+    return f"the gateway on {status['data']} runs {status['config']}, not {file}: name that file"
+
+
+def _silence(folder: Path) -> str:
+    """Why one that holds ``folder`` does not answer, as far as this user may see; empty if none holds it."""
+    try:
+        (folder / NAME).stat()
+        if not os.access(folder / NAME, os.W_OK):
+            raise PermissionError  # noqa: TRY301 - the same as a folder that may not be looked into
+    except PermissionError:
+        return _not_permitted(folder)
+    except OSError:
+        pass  # one that starts has no socket yet
+    for pid, _ in processes_with({str((folder / "lock").resolve())}):
+        return f"process {pid} holds the data folder {folder} but does not answer"
+    return ""
+
+
+def _not_permitted(folder: Path) -> str:
+    for place in (folder / NAME, folder):
+        with suppress(OSError):
+            return f"not permitted: the gateway on {folder} runs as another user (uid {place.stat().st_uid})"
+    return f"not permitted: another user's data folder: {folder}"
 
 
 def command(folder: Path, request: Request, timeout: float) -> dict[str, object]:
@@ -66,7 +128,7 @@ def _held_folders() -> Iterator[str]:
 
 def _folders(file: Path) -> Iterator[str]:
     """Cheap guesses first; the whole configuration is read only when none of them holds a gateway."""
-    guesses = [*data_folders(file), *_held_folders()]
+    guesses = list(dict.fromkeys([*data_folders(file), *_held_folders()]))
     yield from guesses
     from faregate.model.load import load
 

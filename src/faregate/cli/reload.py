@@ -14,6 +14,7 @@ TIMEOUT_S = 180.0
 
 
 def command(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The configuration file.")] = Path("faregate.yaml"),
     data: Annotated[Path | None, typer.Option(help="The gateway's data folder, in place of FILE.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as a JSON object.")] = False,
@@ -23,14 +24,15 @@ def command(
     from faregate.cli.errors import CommandError
     from faregate.gateway.commands import Request
 
-    folder, _ = gateways.find(file, data)
+    folder, status = gateways.find(file, data)
+    gateways.insist(context, file, status)
     result = gateways.command(folder, Request("reload"), TIMEOUT_S)
     text = str(result.pop("text", ""))
     if not result.get("ok"):
         facts = {name: fact for name, fact in result.items() if name in {"revision", "diagnostics"}}
         raise CommandError(str(result.get("message")), before="" if json else text, facts=facts)
     if json:
-        print(json_text.dumps(result))
+        print(json_text.dumps(result | {"config": status["config"]}))
         return
     sys.stderr.write(text)  # warnings
-    print(f"{result['message']} after {result['seconds']:.2f} s")
+    print(f"reloaded {status['config']}: {result['message']} after {result['seconds']:.2f} s")

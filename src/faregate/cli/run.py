@@ -11,6 +11,7 @@ WAIT_S_MAX = 300.0
 
 
 def command(  # noqa: PLR0913, PLR0917 - one argument an option, given by name
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The configuration file.")] = Path("faregate.yaml"),
     watch: Annotated[bool, typer.Option("--watch", help="Reload when the files change.")] = False,
     strict: Annotated[
@@ -27,12 +28,13 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option, given by name
     SIGTERM finishes the calls in progress and stops, SIGINT (Ctrl-C) stops at once, SIGHUP reads the file
     again.
     """
+    from faregate.cli.errors import given_as
     from faregate.gateway.running import Options
     from faregate.gateway.supervisor import run
 
     options = Options(
-        grace=_seconds(grace, "--grace"),
-        drain_wait=_seconds(drain_wait, "--drain-wait"),
+        grace=_seconds(grace, given_as(context, "grace")),
+        drain_wait=_seconds(drain_wait, given_as(context, "drain_wait")),
         watch=watch,
         strict=strict,
     )

@@ -15,6 +15,7 @@ TIMEOUT_S = 240.0
 
 
 def command(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The configuration file.")] = Path("faregate.yaml"),
     data: Annotated[Path | None, typer.Option(help="The gateway's data folder, in place of FILE.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as a JSON object.")] = False,
@@ -25,15 +26,18 @@ def command(
     from faregate.gateway.commands import Request
 
     folder, status = gateways.find(file, data)
+    gateways.insist(context, file, status)
     result = gateways.command(folder, Request("upgrade", program=sys.executable), TIMEOUT_S)
     text = str(result.pop("text", ""))
     if not result.get("ok"):
         facts = {name: fact for name, fact in result.items() if name == "diagnostics"}
         raise CommandError(str(result.get("message")), before="" if json else text, facts=facts)
     if json:
-        print(json_text.dumps(result | {"former": {"pid": status["pid"], "version": status["version"]}}))
+        former = {"pid": status["pid"], "version": status["version"]}
+        print(json_text.dumps(result | {"former": former, "config": status["config"]}))
         return
     print(
         f"{result['message']} from process {status['pid']} "
-        f"({status['version']} -> {result['version']}) after {result['seconds']:.2f} s"
+        f"({status['version']} -> {result['version']}) after {result['seconds']:.2f} s; "
+        f"it runs {status['config']}"
     )

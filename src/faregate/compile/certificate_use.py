@@ -20,10 +20,13 @@ Names = Mapping[bytes, tuple[bytes, bytes]]
 
 
 class Use:
-    """What the listeners ask for. ``asks``: whether any wants certificates."""
+    """What the listeners ask for. ``asks``: whether any wants certificates; ``accepted``: whether an API
+    takes them.
+    """
 
     def __init__(self) -> None:
         self.asks = False
+        self.accepted = False
         self._trusted: dict[bytes, tuple[bytes, bytes]] = {}
         self._all_read = True
 
@@ -42,6 +45,15 @@ class Use:
         if not self.asks:
             message = "no listener asks for client certificates: nobody can prove this one"
             findings.add("unprovable_credential", path, message, expected=WANTED)
+            return
+        if not self.accepted:
+            message = "no API accepts client certificates: nobody can call with this one"
+            findings.add("unprovable_credential", path, message, expected="`mtls` in an API's `authenticate`")
+            return
+        if named is not None and not named.sign:
+            message = "none of these certificates is an authority's: they sign nobody's"
+            expected = "the certificate of who signs the callers', or `sha256` of a caller's own"
+            findings.add("unprovable_credential", (*path, "ca"), message, expected=expected)
             return
         if named is None or not self._all_read or reaches(named.names, self._trusted):
             return

@@ -48,7 +48,10 @@ def check_certificates(tree: Tree, wall: float, findings: Findings) -> Credentia
     check = _Check(tree, wall, findings)
     for path, entry in matches(tree.data, ("gateway", "listen", ANY, "tls")):
         check.listener(path, mapping(entry))
+    check.use.accepted = not tree.data.get("apis")  # where nothing is published yet, nobody is told
     for path, entry in matches(tree.data, ("apis", ANY, "authenticate", ANY)):
+        if entry == "mtls":
+            check.use.accepted = True
         if entry == "mtls" and not check.use.asks:
             message = "no listener asks for client certificates"
             findings.add("bad_value", path, message, expected=WANTED_ASKING)

@@ -48,9 +48,10 @@ def compile_config(
         check_upstream_protocol(loaded.tree, findings)
         check_upstream_tls(loaded.tree, findings)
         certificates = check_certificates(loaded.tree, wall, findings)
-    if loaded.config is not None:
-        lint(loaded.config, findings)
-        lint_callers(loaded.config, loaded.tree.data, wall, findings)
+    known = loaded.config or loaded.partial
+    if known is not None:
+        lint(known, findings)
+        lint_callers(known, loaded.tree.data, wall, findings)
     diagnostics = place_findings(findings, loaded.tree.owner)
     if loaded.config is None or has_errors(diagnostics):
         return None, diagnostics

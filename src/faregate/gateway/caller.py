@@ -7,11 +7,13 @@ way (``minor`` b"2" on the request's line keeps chunks out of it).
 
 from typing import TYPE_CHECKING, Final
 
+from faregate.gateway.outbound import is_trusted
 from faregate.gateway.wheel import NEVER
 
 if TYPE_CHECKING:
     import asyncio
 
+    from faregate.gateway.outbound import Network
     from faregate.gateway.plane import Plane
     from faregate.snapshot.call import PeerCertificate
 
@@ -22,11 +24,12 @@ STALLED_READER_S: Final = 30.0
 
 class Caller:
     """``deadline`` and ``wheel_at`` are what the wheel watches. ``lost``: nothing can be written any more.
-    ``peer_ip``: the address of the connection's other end; ``trusted``: a proxy whose word about the caller
-    is believed. ``forwarded_lines``: ``X-Forwarded-For`` and ``-Proto`` for the upstream when it is not.
-    ``look_s``: how often, in seconds, a caller who takes nothing of its answer is looked at.
-    ``tls``: version and cipher for the log, empty in clear. ``server_name``: the name the TLS handshake
-    asked for, in lower case. ``certificate``: the caller's own, where the handshake proved one.
+    ``peer_ip``: the address of the connection's other end; ``trusted``: the networks of proxies that it is
+    one of, so that its word about the caller is believed, else none. ``forwarded_lines``:
+    ``X-Forwarded-For`` and ``-Proto`` for the upstream when it is not. ``look_s``: how often, in
+    seconds, a caller who takes nothing of its answer is looked at. ``tls``: version and cipher for the log,
+    empty in clear. ``server_name``: the name the TLS handshake asked for, in lower case. ``certificate``:
+    the caller's own, where the handshake proved one.
     """
 
     __slots__ = (
@@ -53,7 +56,7 @@ class Caller:
         self.look_s = STALLED_READER_S
         self.lost = False
         self.write_paused = False
-        self.trusted = False
+        self.trusted: tuple[Network, ...] = ()
         self.peer_ip = ""
         self.proto = b"http"
         self.forwarded_lines = b""
@@ -74,6 +77,16 @@ class Caller:
             return False
         self._host_served = host
         return True
+
+    def judge(self, networks: "tuple[Network, ...]") -> None:
+        """Whether the peer is a trusted proxy, one of ``networks``."""
+        self.trusted = networks if networks and is_trusted(self.peer_ip, networks) else ()
+
+    def vouches(self, networks: "tuple[Network, ...]") -> bool:
+        """Whether a peer found trusted still is: it may have been judged by a former revision's networks."""
+        if self.trusted is not networks:
+            self.judge(networks)
+        return bool(self.trusted)
 
     def on_deadline(self, now: float) -> None:
         """What the wheel calls when ``deadline`` has passed."""

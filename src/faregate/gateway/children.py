@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import os
+import signal
 import socket
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,9 +56,22 @@ def is_stopped(pid: int) -> bool:
     return status.rpartition(b") ")[2][:1] in {b"T", b"t"}
 
 
+async def start_child(
+    *command: str, pass_fds: Collection[int] = (), stdin: int | None = None
+) -> asyncio.subprocess.Process:
+    """A process that a terminal's Ctrl-C never reaches, not even while it is only being loaded: that goes to
+    all processes in the foreground, and is ours to answer. Raises OSError.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, as is no handler
+    try:
+        return await asyncio.create_subprocess_exec(*command, pass_fds=pass_fds, stdin=stdin)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 async def start_worker(settings: WorkerSettings) -> asyncio.subprocess.Process:
     """A worker process with its inherited sockets. Raises OSError."""
-    return await asyncio.create_subprocess_exec(
+    return await start_child(
         sys.executable,
         "-m",
         "faregate.gateway.worker",
@@ -68,7 +83,7 @@ async def start_worker(settings: WorkerSettings) -> asyncio.subprocess.Process:
 
 async def start_manager(listening: int, name: str, feed: Path, workers: int) -> asyncio.subprocess.Process:
     """The manager process with its listening socket, configured under the host ``name``. Raises OSError."""
-    return await asyncio.create_subprocess_exec(
+    return await start_child(
         sys.executable,
         "-m",
         "faregate.manager",

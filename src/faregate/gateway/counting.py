@@ -40,7 +40,10 @@ class Counting:
         """Counters that go on from what lies at ``saved``. Raises OSError, CountersError."""
         prepared = prepare(saved, capacity, now=time.monotonic_ns(), wall=time.time())
         if prepared.event == "unreadable":
-            voice.say("the saved counters were unreadable and set aside; all counts, quotas too, begin anew")
+            voice.say(
+                "the saved counters were unreadable and set aside; all counts, quotas too, begin anew",
+                "counters_unreadable",
+            )
         return cls(saved, prepared.memory)
 
     async def keep_saved(self) -> None:
@@ -51,6 +54,11 @@ class Counting:
             begun = time.monotonic()
             await asyncio.to_thread(self._save_long)
             pause = max(SAVE_EVERY_S, (time.monotonic() - begun) * _SHARE)
+
+    def leave(self) -> None:
+        """Another process saves them from now on."""
+        with self._saving:
+            self._ended = True
 
     def end(self, *, save: bool) -> None:
         """Lets go of the memory; with ``save``, everything is on disk then. No worker counts any more, or
@@ -82,12 +90,20 @@ class Counting:
                     everything=everything,
                     unless_empty=self._nothing,
                 )
-        except OSError as error:
-            if not self._failed:
+        except Exception as error:  # noqa: BLE001 - whatever hinders saving, limits hold and calls go on
+            why = (isinstance(error, OSError) and error.strerror) or repr(error)
+            if everything:
+                voice.say(
+                    f"the counters were NOT saved in {self._saved.parent}: {why}; "
+                    "the next start goes on from an earlier save, or begins anew",
+                    "counters_lost",
+                    level="error",
+                )
+            elif not self._failed:
                 self._failed = True
                 voice.say(
-                    f"cannot save the counters in {self._saved.parent}: {error.strerror or error}; "
-                    "quotas would lose what a crash now finds unsaved",
+                    f"cannot save the counters in {self._saved.parent}: {why}; limits hold, "
+                    "but what is unsaved at a stop or a crash is lost",
                     "counters_unsaved",
                 )
             return

@@ -3,7 +3,7 @@
 The crew knows processes and their lines, nothing of configurations: how a worker is started is told to it by
 ``settings``. A worker that dies is replaced at once, its shared places freed first. Another generation of
 workers may be alive on the same counters while a new version takes over, so an index is only taken when no
-living process holds it.
+living process holds it, and calls go without locks only in a worker that was told that it is alone.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ _FREE_DEATHS: Final = 10
 _STARTS_TRIED: Final = 2
 """A worker that never became ready in as many tries ends the start; one that once served is always tried."""
 _LOOK_S: Final = 0.01
+_FREE_LOOK_S: Final = 0.5
 
 Settings = Callable[[int, int], WorkerSettings]
 """From a worker's index and its end of the line to what it is started with."""
@@ -56,6 +57,8 @@ class Crew:
         self._offered: Message | None = None
         self.refusal = ""  # why a worker did not take the last revision offered
         self.places: list[WorkerPlace] = []
+        self.retired: list[WorkerPlace] = []  # of those that end for good and have not yet
+        self.foreign: set[int] = set()  # indexes that workers of another generation may still hold
         self.sharers = 0  # processes of this and another generation that use the counters
         self.cut = 0  # calls that were running when their grace time ended
         self.stopping = asyncio.Event()
@@ -63,18 +66,29 @@ class Crew:
 
     # how many
 
-    def start(self, count: int, avoid: Collection[int] = ()) -> None:
+    def start(self, count: int) -> None:
         """Starts ``count`` workers more under indexes that nobody holds. Raises StartError when there are too
         few.
         """
-        taken = {place.index for place in self.places} | set(avoid)
-        free = [index for index in range(WORKERS_MAX) if index not in taken and self.is_free(index)][:count]
+        taken = self.held()
+        try:
+            free = [index for index in range(WORKERS_MAX) if index not in taken and self._is_freed(index)]
+        except OSError as error:
+            raise StartError(f"cannot look who uses the counters: {error.strerror}") from error
+        free = free[:count]
         if len(free) < count:
             raise StartError(f"{count} workers are more than may run beside those that do: {WORKERS_MAX}")
         for index in free:
             place = WorkerPlace(index)
             self.places.append(place)
             self._keep(self._keep_worker(place))
+
+    def held(self) -> set[int]:
+        """The indexes that are not to be taken, whether or not their workers hold them yet, or still."""
+        return self.foreign.union(place.index for place in self._all())
+
+    def _all(self) -> list[WorkerPlace]:
+        return [*self.places, *self.retired]
 
     def speaker(self) -> int:
         """The index of the worker that tells what all find alike: the eldest place, which no resize takes."""
@@ -92,13 +106,19 @@ class Crew:
             await self._grow(count - len(self.places))
         else:
             for place in self.places[count:]:
-                place.retired = True
+                self._retire(place)
                 place.send(Message("drain", grace=grace, idle=IDLE_SUCCEEDED_S))
-            del self.places[count:]
+
+    def _retire(self, place: WorkerPlace) -> None:
+        place.retired = True
+        self.places.remove(place)
+        self.retired.append(place)
 
     async def _grow(self, more: int) -> None:
         before = len(self.places)
-        await self.share(self.sharers + more)
+        if not await self.share(self.sharers + more):
+            await self.share(self.sharers - more)
+            raise StartError("a worker does not answer")
         self.hopeless.clear()
         try:
             self.start(more)
@@ -113,7 +133,7 @@ class Crew:
         if not late or self.stopping.is_set():
             return
         for place in late:
-            self.places.remove(place)
+            self._retire(place)
             place.retire()
         few = "a new worker" if len(late) == 1 else f"{len(late)} new workers"
         raise StartError(f"{few} cannot start; what was said of it stands above")
@@ -121,19 +141,42 @@ class Crew:
     async def share(self, sharers: int) -> bool:
         """Tells all workers how many processes use the counters; whether all have heard it.
 
-        With one, calls take no lock: so this comes before another is started, and after it has ended.
+        With one, calls take no lock: so this comes before another is started, and after it has ended. What
+        others do meanwhile may change the number too: it is told from ``self.sharers``, never from how many
+        places there are, for who drains counts on.
         """
         self.sharers = sharers
         return await self._ask(Message("share", workers=sharers), "shared")
 
+    async def outlive(self, indexes: Collection[int], sharers: int) -> None:
+        """Waits until no worker of another generation holds any of ``indexes``; then there are ``sharers``
+        fewer. Until then none of ours takes one.
+        """
+        left = set(indexes) - {place.index for place in self._all()}
+        self.foreign |= left
+        while left:
+            free = {index for index in left if self.is_free(index)}
+            self.foreign -= free
+            left -= free
+            if left:
+                await asyncio.sleep(_FREE_LOOK_S)
+        await self.share(self.sharers - sharers)
+
     def is_free(self, index: int) -> bool:
-        """Whether no living process holds ``index``."""
+        """Whether no living process holds ``index``; what a dead one left there is freed. False too when that
+        cannot be told.
+        """
+        try:
+            return self._is_freed(index)
+        except OSError:
+            return False
+
+    def _is_freed(self, index: int) -> bool:
+        """Raises OSError when it cannot be told."""
         try:
             clear_worker(self.memory, index)
         except CountersError:
             return False
-        except OSError:
-            pass
         self._forget_connections(index)
         return True
 
@@ -183,12 +226,14 @@ class Crew:
 
     def heard(self, place: WorkerPlace, message: Message) -> None:
         """What a worker says."""
-        place.said[message.what] = message
+        place.heard(message)
         if message.what in {"ready", "reloaded"}:
             place.revision = message.revision
             place.was_ready = True
             place.ready.set()
             offered = self._offered
+            if message.what == "ready" and self.sharers == 1:  # it started with locks, whoever came meanwhile
+                place.send(Message("share", workers=1))
             if offered is not None and message.what == "ready":  # it started while the others were asked
                 place.send(offered)
         elif message.what == "stuck":
@@ -224,8 +269,7 @@ class Crew:
             status = await process.wait()
             line.close()
             served = place.ready.is_set()
-            place.ready.clear()
-            place.revision = 0
+            place.left()
             self._free_places(place.index)
             if self.stopping.is_set() or place.retired:
                 break
@@ -237,8 +281,10 @@ class Crew:
             voice.worker_ended(place.index, status, pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), pause or 0.001)
-        if place.retired and not self.stopping.is_set():
-            await self.share(self.sharers - 1)
+        if place.retired:
+            self.retired.remove(place)
+            if not self.stopping.is_set():
+                await self.share(self.sharers - 1)
 
     def _forget_connections(self, index: int) -> None:
         """Those of a worker that is gone."""
@@ -259,7 +305,7 @@ class Crew:
         """Calls wait for a lock that does not move: whoever holds it is stopped, and is ended, which frees
         it. A worker that is stopped without anybody's harm is left alone.
         """
-        for place in self.places:
+        for place in self._all():
             pid = place.pid
             if pid is not None and is_stopped(pid):
                 text = f"worker {place.index} is stopped and holds a lock that others need; it is ended"
@@ -269,7 +315,7 @@ class Crew:
 
     async def _pause(self, why: str) -> None:
         """Says why, and waits before the next try."""
-        voice.say(why)
+        voice.say(why, level="warning")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), RESTART_PAUSE_MAX_S)
 
@@ -278,7 +324,8 @@ class Crew:
     def stop(self) -> None:
         """All calls end now."""
         self.stopping.set()
-        self.tell(Message("stop"))
+        for place in self._all():
+            place.send(Message("stop"))
 
     async def drain(self, grace: float, idle: float = IDLE_S) -> bool:
         """Whether all workers ended by ``grace`` and a moment more; those that are left are still running."""
@@ -290,7 +337,7 @@ class Crew:
         """Whether all workers have ended within that time."""
         waits = [
             asyncio.ensure_future(place.process.wait())
-            for place in self.places
+            for place in self._all()
             if place.process is not None and place.pid is not None
         ]
         if not waits:
@@ -303,12 +350,12 @@ class Crew:
     async def kill(self) -> None:
         """Ends what is left, at once."""
         self.stopping.set()
-        for place in self.places:
+        for place in self._all():
             if place.process is not None and place.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     place.process.kill()
         await self.wait(2.0)
-        for place in self.places:
+        for place in self._all():
             if place.line is not None:
                 place.line.close()
 

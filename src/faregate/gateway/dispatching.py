@@ -26,7 +26,9 @@ NO_STREAM: Final = "no_stream"
 GOAWAY: Final = "goaway"
 """The connection was at the end of its time, and said so in good order."""
 MOVES_MAX: Final = 3
-"""How often a call may find its connection at its end without that counting as one of its ``attempts``."""
+"""How often a call may find its connection at its end, and how often without a stream, before that counts as
+one of its ``attempts``.
+"""
 STREAM_REFUSED: Final = "stream_refused"
 _NO_FAULTS: Final = frozenset({NO_STREAM, GOAWAY, STREAM_REFUSED})
 
@@ -141,7 +143,8 @@ class Dispatching(Answering):
             return
         self.now = now
         self._upstream_state = None
-        if reason == NO_STREAM:
+        if reason == NO_STREAM and self._returns < MOVES_MAX:
+            self._returns += 1
             self.call.attempts -= 1  # nothing was tried; the target may have another connection
             self._dispatch_again(self.upstream, target)
             return
@@ -150,7 +153,8 @@ class Dispatching(Answering):
             self._tried = (*self._tried, target)
         else:
             self.upstream.balancer.released(target)
-            self._moves = min(self._moves + 1, MOVES_MAX)
+            if reason == GOAWAY:
+                self._moves = min(self._moves + 1, MOVES_MAX)
         self._try_again(reason)
 
     def _try_again(self, reason: str) -> None:

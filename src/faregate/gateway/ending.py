@@ -60,6 +60,7 @@ class Ending:
     _hurried: bool = False
     _keep_alive: bool = False
     _moves: int = 0
+    _returns: int = 0
     _sent_at: float
     _streams: bool = False
     _task: asyncio.Task[None] | None = None

@@ -104,7 +104,7 @@ class Exchange(Dispatching):
         else:
             call.trace_id, self.traceparent = continued_trace(fields.traceparent, ids)
         call.client_ip = client.peer_ip
-        if client.trusted:
+        if client.trusted and client.vouches(self.runtime.trusted):
             call.client_ip = address_behind(fields.forwarded_for, client.peer_ip, self.runtime.trusted)
         if self.minor != b"0" and not fields.close:
             self._keep_alive = True

@@ -37,13 +37,19 @@ READY_S: Final = 150.0
 CONSENT_S: Final = 30.0
 TAKEN_S: Final = 10.0
 _END_S: Final = 5.0
-_LOOK_S: Final = 0.5
+
+
+class Form(msgspec.Struct):
+    """What every form has, and is read before the rest."""
+
+    form: int
+    events: bool = False
 
 
 class Handover(msgspec.Struct):
     """What a successor is started with. Numbers are inherited descriptors. ``manager``, ``sockets``: by
-    ``host:port`` as configured. ``indexes``: workers that are alive; ``sharers``: how many use the counters.
-    ``connections``: where they count their connections.
+    ``host:port`` as configured. ``indexes``: those that living workers hold, draining ones too; ``sharers``:
+    how many use the counters. ``connections``: where they count their connections.
     """
 
     form: int
@@ -61,6 +67,14 @@ class Handover(msgspec.Struct):
     via: str
     options: Options
     events: bool = False
+
+
+def read_handover(settings: str) -> Handover:
+    """From the JSON of any version. Raises StartError when it is not of the form that is read here."""
+    form = msgspec.json.decode(settings, type=Form).form
+    if form != FORM:
+        raise StartError(f"the running version hands over in form {form}, this one reads {FORM}")
+    return msgspec.json.decode(settings, type=Handover)
 
 
 class Inheritance(NamedTuple):
@@ -102,12 +116,13 @@ class Successor:
         return self._process.pid
 
     @classmethod
-    async def start(cls, running: Running, program: str) -> "Successor":
-        """Starts ``program``, a Python that has Faregate installed, on all that ``running`` holds. Raises
-        ``HandoverError``.
+    async def start(cls, running: Running, program: str, sharers: int) -> "Successor":
+        """Starts ``program``, a Python that has Faregate installed, on all that ``running`` holds.
+
+        ``sharers``: how many use the counters without its workers. Raises ``HandoverError``.
         """
         ours, theirs = socket.socketpair()
-        handover = _handover(running, theirs.fileno())
+        handover = _handover(running, theirs.fileno(), sharers)
         given = [handover.line, handover.lock, handover.counters, handover.connections]
         given += [*handover.sockets.values(), *handover.manager.values()]
         try:
@@ -181,7 +196,7 @@ class Successor:
         self.close()
 
 
-def _handover(running: Running, line: int) -> Handover:
+def _handover(running: Running, line: int, sharers: int) -> Handover:
     assert running.lock is not None
     assert running.snapshot is not None
     manager, configured = running.manager, running.snapshot.gateway.manager
@@ -198,8 +213,8 @@ def _handover(running: Running, line: int) -> Handover:
         connections=running.connections,
         sockets={key: sock.fileno() for key, sock in running.listening.sockets.items()},
         manager=managers,
-        indexes=[place.index for place in running.crew.places],
-        sharers=len(running.crew.places),
+        indexes=sorted(running.crew.held()),
+        sharers=sharers,
         revision=running.numbered,
         via=running.via,
         options=running.options,
@@ -211,8 +226,6 @@ class Predecessor:
     """The successor's end: what it inherits, and the word with the gateway that still runs."""
 
     def __init__(self, handover: Handover) -> None:
-        if handover.form != FORM:
-            raise StartError(f"the running version hands over in form {handover.form}, this one reads {FORM}")
         self.handover = handover
         self.inheritance = Inheritance(
             Path(handover.data),
@@ -252,13 +265,11 @@ class Predecessor:
         self._line.send(Message("failed", reason=reason))
 
     async def alone(self, crew: "Crew") -> None:
-        """Once the predecessor's workers have ended, only ours use the counters."""
+        """Once the predecessor's workers have ended, only ours use the counters. Those of one that was killed
+        finish first.
+        """
         await self.gone.wait()
-        left = set(self.inheritance.indexes)
-        while left := {index for index in left if not crew.is_free(index)}:  # it was killed: they finish
-            await asyncio.sleep(_LOOK_S)
-            left -= {place.index for place in crew.places}
-        await crew.share(len(crew.places))
+        await crew.outlive(self.inheritance.indexes, self.inheritance.sharers)
 
     def _hear(self, message: Message, _: list[socket.socket]) -> None:
         if message.what == "yours":

@@ -21,7 +21,7 @@ from faregate.gateway.http1.request import (
 )
 from faregate.gateway.http1.targets import METHODS
 from faregate.gateway.lingering import LINGER_S, Lingering
-from faregate.gateway.outbound import is_trusted, plain_address
+from faregate.gateway.outbound import plain_address
 from faregate.gateway.unsent import bound_unsent
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.problems import Refusal
@@ -67,8 +67,8 @@ class ClientConnection(Lingering):
             self.transport.abort()  # reset before we took it: there is no address to judge, forward or log
             return
         self.peer_ip = plain_address(str(peer[0]))
-        self.trusted = bool(plane.runtime.trusted) and is_trusted(self.peer_ip, plane.runtime.trusted)
-        if not plane.doorkeeper.admits(self.peer_ip, len(plane.clients), trusted=self.trusted):
+        self.judge(plane.runtime.trusted)
+        if not plane.doorkeeper.admits(self.peer_ip, len(plane.clients), trusted=bool(self.trusted)):
             self._closing = self._unusual = True
             self.transport.abort()  # the cheapest answer there is (http-rules.md section 7)
             return
@@ -185,8 +185,7 @@ class ClientConnection(Lingering):
     def forget(self) -> None:
         """The configuration has changed: fields and the peer are judged anew."""
         self._fields = None
-        trusted = self.plane.runtime.trusted
-        self.trusted = bool(trusted) and is_trusted(self.peer_ip, trusted)
+        self.judge(self.plane.runtime.trusted)
 
     def hurry(self, now: float) -> None:
         """Memory is short: who is idle, or in the middle of a head, has no longer than what now holds."""

@@ -57,7 +57,7 @@ class ManagerKeeper:
             try:
                 self._process = await start_manager(self.sock.fileno(), self._name, self._feed, workers)
             except OSError as error:
-                voice.say(f"cannot start the manager: {error.strerror}")
+                voice.say(f"cannot start the manager: {error.strerror}", level="warning")
                 await self._pause()
                 continue
             self._send()

@@ -15,6 +15,7 @@ class WorkerPlace:
     """One place for a worker and the process that holds it now.
 
     ``retired``: the process ends and gets no successor. ``said``: the last of each word it said, by word.
+    ``unheard``: how often it was told the number of sharers and has not answered.
     """
 
     def __init__(self, index: int) -> None:
@@ -28,6 +29,7 @@ class WorkerPlace:
         self.was_ready = False
         self.retired = False
         self.said: dict[str, Message] = {}
+        self.unheard = 0
 
     @property
     def pid(self) -> int | None:
@@ -44,4 +46,22 @@ class WorkerPlace:
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
         """False when nobody is there to hear it."""
-        return self.line is not None and self.line.send(message, descriptors)
+        if self.line is None:
+            return False
+        if message.what == "share":
+            self.unheard += 1
+        return self.line.send(message, descriptors)
+
+    def heard(self, message: Message) -> None:
+        """Notes what the process says. Of several answers to one word the last is the one to wait for."""
+        if message.what == "shared":
+            self.unheard -= 1
+            if self.unheard > 0:
+                return
+        self.said[message.what] = message
+
+    def left(self) -> None:
+        """The process is gone."""
+        self.ready.clear()
+        self.revision = 0
+        self.unheard = 0

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from faregate.gateway.children import start_child
 from faregate.gateway.voice import Voice, ending
 from faregate.snapshot import data as snapshots
 from faregate.snapshot import encoded
@@ -59,7 +60,7 @@ async def compile_file(config: Path, out: Path, *, nice: int = NICE) -> Compiled
     Raises ``CompileError``.
     """
     told = out.with_suffix(".report")
-    process = await asyncio.create_subprocess_exec(
+    process = await start_child(
         sys.executable,
         "-m",
         "faregate.compile",
@@ -137,12 +138,16 @@ def put_to_work(compiled: bytes, path: Path, last_revision: int) -> snapshots.Ou
     """
     numbered = encoded.renumber(compiled, last_revision + 1)
     fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(numbered)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(numbered)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)  # a disk that is full has no room for half of it either
+        raise
     return encoded.decode_outline(numbered)
 
 

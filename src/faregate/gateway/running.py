@@ -53,6 +53,7 @@ class Running:
         self.runtime = Path(tempfile.mkdtemp(prefix="faregate-"))
         self.snapshot: snapshots.Outline | None = None
         self.snapshot_path = Path()
+        self.unserved: Path | None = None  # the snapshot of a start that is not the gateway yet
         self.numbered = 0
         self.stale = ""
         self.over = ""  # why nothing may change any more: stopping, or another process is the gateway
@@ -72,6 +73,12 @@ class Running:
         """Takes ``data`` as the place of everything that stays."""
         self.data = data
         self.snapshot_path = data / "snapshot"
+
+    def served(self) -> None:
+        """What we started with is what runs, and what a later start may go on with. Raises OSError."""
+        if self.unserved is not None:
+            self.snapshot_path = self.unserved.replace(self.data / "snapshot")
+            self.unserved = None
 
     def count_with(self, counting: Counting) -> None:
         """Has workers started from now on count in this memory."""
@@ -120,7 +127,7 @@ class Running:
             snapshot=str(self.snapshot_path),
             via=self.via,
             feed=str(self.feed),
-            sharers=self.crew.sharers,
+            sharers=max(2, self.crew.sharers),  # with locks, until it is told that it is alone
             speaks=self.crew.speaker() == index,
             joins=any(place.was_ready for place in self.crew.places),
             events=voice.Voice.events,

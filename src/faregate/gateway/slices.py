@@ -110,7 +110,9 @@ async def free(owner: "weakref.ref[object]", large: "list[dict[Any, Any] | list[
 
 
 def told(clients: "Iterable[ClientConnection]") -> Generator[None, None, None]:
-    """Has connections forget what they know of the former configuration."""
+    """Has connections forget what they know of the former configuration. A proxy that is trusted no more is
+    found out before, with its next call; one newly trusted is believed once it is told.
+    """
     for number, client in enumerate(clients, 1):
         client.forget()
         if not number % _TOLD_AT_ONCE:

@@ -36,9 +36,13 @@ from faregate.stores.counters_head import CountersError
 from faregate.stores.shared_counts import taken_or_made
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from faregate.gateway.handover import Inheritance
     from faregate.gateway.running import Running
 
+STARTING: Final = "snapshot.starting"
+"""The revision of a start whose workers are not ready yet: only what has served is the last good one."""
 SUCCEEDING: Final = "snapshot.succeeding"
 """The revision of a successor that does not run the gateway yet."""
 
@@ -48,7 +52,9 @@ async def start(running: "Running", stopping: asyncio.Event, inherited: "Inherit
     ``StartError``.
     """
     begun = time.monotonic()
-    snapshot = await _configuration(running, inherited)
+    snapshot = await _unless_stopping(_configuration(running, inherited), stopping)
+    if snapshot is None:
+        return time.monotonic() - begun
     gateway = snapshot.gateway
     made = running.listening.open_missing(gateway.listen)
     running.listening.settle(gateway.listen, made)
@@ -58,11 +64,33 @@ async def start(running: "Running", stopping: asyncio.Event, inherited: "Inherit
         make_digest_key(running.data / "digest.key")
     except OSError as error:
         raise StartError(f"cannot use the data folder {running.data}: {error.strerror}") from error
-    running.crew.sharers = count + (inherited.sharers if inherited is not None else 0)
-    running.crew.start(count, avoid=inherited.indexes if inherited is not None else ())
+    running.crew.sharers = count
+    if inherited is not None:
+        running.crew.sharers += inherited.sharers
+        running.crew.foreign.update(inherited.indexes)
+    running.crew.start(count)
     _start_manager(running, gateway.manager, inherited)
     await _wait_ready(running, stopping)
+    if inherited is None and not stopping.is_set():
+        try:
+            running.served()
+        except OSError as error:
+            raise StartError(f"cannot write {running.data / 'snapshot'}: {error.strerror}") from error
     return time.monotonic() - begun
+
+
+async def _unless_stopping(
+    making: "Coroutine[object, object, snapshots.Outline]", stopping: asyncio.Event
+) -> snapshots.Outline | None:
+    """What ``making`` returns; None when we are to stop before, and then nothing of it goes on."""
+    made, stop = asyncio.ensure_future(making), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait([made, stop], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if made.done():
+        return await made
+    made.cancel()
+    await asyncio.gather(made, return_exceptions=True)
+    return None
 
 
 async def _configuration(running: "Running", inherited: "Inheritance | None") -> snapshots.Outline:
@@ -83,12 +111,13 @@ async def _configuration(running: "Running", inherited: "Inheritance | None") ->
         raise StartError(f"the gateway that runs has its data in {inherited.data}, not in {data}")
     take_data_folder(running, data, inherited)
     last = revision_on_disk(data / "snapshot")
-    path = data / (SUCCEEDING if inherited is not None else "snapshot")
+    path = data / (SUCCEEDING if inherited is not None else STARTING)
     try:
         snapshot = put_to_work(compiled.snapshot, path, max(last, running.numbered))
     except OSError as error:
         raise StartError(f"cannot write {path}: {error.strerror}") from error
-    running.snapshot, running.snapshot_path, running.numbered = snapshot, path, snapshot.revision
+    running.snapshot, running.numbered = snapshot, snapshot.revision
+    running.snapshot_path = running.unserved = path
     return snapshot
 
 

@@ -29,6 +29,7 @@ from faregate.gateway.running import Options, Running
 from faregate.gateway.starting import start
 from faregate.gateway.watching import watch
 from faregate.kernel.events import speak_in_events
+from faregate.stores.counters_layout import WORKERS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -61,6 +62,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop, False)  # noqa: FBT003 - a callback's argument
         loop.add_signal_handler(signal.SIGINT, self._stop, True)  # noqa: FBT003 - a callback's argument
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a child's parent may have held it back
         loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
         try:
             await self._start()
@@ -95,7 +97,7 @@ class Supervisor:
             await self._commands.start()
         except OSError as error:
             self._commands = None
-            voice.say(f"no commands can be given: {running.data}/control: {error.strerror}")
+            voice.say(f"no commands can be given: {running.data}/control: {error.strerror}", level="warning")
         if predecessor is not None:
             predecessor.taken()
         self._announce(seconds)
@@ -106,7 +108,7 @@ class Supervisor:
         running = self._running
         await predecessor.ask_consent()
         self._predecessor = None
-        running.snapshot_path = running.snapshot_path.replace(running.data / "snapshot")
+        running.served()
         if running.manager is not None:
             running.manager.tell(hold=False)
         self._keep(predecessor.alone(running.crew))
@@ -190,13 +192,15 @@ class Supervisor:
             begun = time.monotonic()
             workers = len(running.crew.places)
             # a single worker counts without locks until it hears that it is not alone
-            if not await running.crew.share(2 * workers):
+            if not await running.crew.share(running.crew.sharers + workers):
+                await running.crew.share(running.crew.sharers - workers)
                 return {"ok": False, "message": "a worker does not answer"}
             try:
-                successor = await Successor.start(running, program)
+                successor = await Successor.start(running, program, running.crew.sharers - workers)
                 await successor.ready(self._stopping)
             except HandoverError as error:
-                await running.crew.share(len(running.crew.places))
+                others = set(range(WORKERS_MAX)) - running.crew.held()
+                self._keep(running.crew.outlive(others, workers))  # none, unless it was killed
                 voice.say(f"{error}; this version goes on", "upgrade_failed")
                 return {
                     "ok": False,
@@ -221,6 +225,8 @@ class Supervisor:
         if manager is not None:
             await manager.end()
         notify(f"MAINPID={successor.pid}")
+        if running.counting is not None:
+            running.counting.leave()
         await successor.consent()
         voice.succeeded(successor.pid, successor.version)
         self._keep(self._hold(successor))
@@ -243,14 +249,17 @@ class Supervisor:
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            voice.say(f"supervisor: {task.exception()!r}; stopping")
+            voice.say(f"supervisor: {task.exception()!r}; stopping", level="error")
             self._broken = True
             self._stop(fast=True)
 
     # stopping
 
     def _stop(self, fast: bool) -> None:  # noqa: FBT001 - a signal's callback
-        self._fast = self._fast or fast or self._stopping.is_set()
+        fast = fast or self._stopping.is_set()
+        if fast and not self._fast:
+            voice.stopping_at_once()
+        self._fast = self._fast or fast
         self._stopping.set()
         if self._fast:
             self._running.crew.stop()
@@ -279,7 +288,7 @@ class Supervisor:
         else:
             ended = await running.crew.drain(options.grace)
         if not ended or running.crew.cut:
-            voice.calls_cut(running.crew.cut)
+            voice.calls_cut(running.crew.cut, at_once=self._fast)
         return 1 if self._broken else 0
 
     async def _wait_unless_fast(self, seconds: float) -> None:
@@ -304,6 +313,8 @@ class Supervisor:
         if running.counting is not None:
             # those that another process has too, it saves
             running.counting.end(save=not self._succeeded and self._predecessor is None)
+        if running.unserved is not None:
+            running.unserved.unlink(missing_ok=True)
         shutil.rmtree(running.runtime, ignore_errors=True)
         if running.lock is not None:
             running.lock.close()
@@ -311,11 +322,7 @@ class Supervisor:
 
 async def succeed(handover: Handover) -> int:
     """Takes over from the gateway that started this process; returns the exit status."""
-    try:
-        predecessor = Predecessor(handover)
-    except StartError as error:
-        voice.say(str(error), "failed")
-        return 1
+    predecessor = Predecessor(handover)
     try:
         status = await Supervisor(Path(handover.config), handover.options, predecessor).run()
     except StartError as error:

@@ -32,9 +32,11 @@ _LEVELS: Final = {
     "manager_ended": "warning",
     "restart_needed": "warning",
     "listeners_late": "warning",
+    "counters_unsaved": "warning",
+    "counters_unreadable": "warning",
     "calls_cut": "warning",
 }
-"""How grave an event is, where it is not ``info``."""
+"""How grave an event is, where it is not ``info`` and whoever says it does not tell."""
 
 
 class Voice:
@@ -43,11 +45,13 @@ class Voice:
     events = False
 
 
-def say(text: str, event: str = "notice", **facts: object) -> None:
-    """One line to the operator; ``event`` and ``facts`` (JSON) are for programs that listen."""
+def say(text: str, event: str = "notice", *, level: str = "", **facts: object) -> None:
+    """One line to the operator; ``event``, ``level`` (empty: that of the event) and ``facts`` (JSON) are for
+    programs that listen.
+    """
     with contextlib.suppress(OSError, ValueError):  # whoever read it is gone; the work goes on
         if Voice.events:
-            line = event_line(event, text, facts, level=_LEVELS.get(event, "info"))
+            line = event_line(event, text, facts, level=level or _LEVELS.get(event, "info"))
             print(line, flush=True)  # noqa: T201 - the supervisor's voice
         else:
             print(f"faregate: {text}", file=sys.stderr, flush=True)  # noqa: T201 - likewise
@@ -112,7 +116,7 @@ def listening(addresses: "Sequence[str]") -> None:
 
 def succeeded(pid: int, version: str) -> None:
     """A successor has taken over."""
-    text = f"process {pid} (faregate {version}) has taken over; calls in progress end here"
+    text = f"process {pid} (faregate {version}) has taken over; calls in progress finish here"
     say(text, "succeeded", pid=pid, version=version)
 
 
@@ -131,11 +135,18 @@ def stopping(grace: float, wait: float = 0.0) -> None:
     say(text, "stopping", grace_s=grace, wait_s=wait)
 
 
-def calls_cut(calls: int) -> None:
-    """The grace time ended before they had; ``calls`` is 0 where a worker was killed and cannot tell."""
+def stopping_at_once() -> None:
+    say("stopping at once: calls in progress are cut", "stopping", grace_s=0, wait_s=0)
+
+
+def calls_cut(calls: int, *, at_once: bool = False) -> None:
+    """They were not let finish; ``calls`` is 0 where a worker was killed and cannot tell. ``at_once``: no
+    grace time was given, or left.
+    """
     counted = f"{calls} call{'' if calls == 1 else 's'}" if calls else "calls"
     was = "was" if calls == 1 else "were"
-    text = f"{counted} {was} still running when the grace time ended and {was} cut"
+    when = "at the stop" if at_once else "when the grace time ended"
+    text = f"{counted} {was} still running {when} and {was} cut"
     say(text, "calls_cut", calls=calls)
 
 

@@ -146,6 +146,7 @@ class WorkerProcess:
             case "drain":
                 self._drain_soon(message.grace, message.idle)
             case "stop":
+                self._say_cut()
                 self._finished.set()
             case "share":
                 self._counters.locks.shared = message.workers > 1
@@ -266,9 +267,14 @@ class WorkerProcess:
         plane.drain()
         while plane.is_busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(DRAIN_LOOK_S)
-        if plane.is_busy():
-            self._say(Message("cut", calls=max(1, plane.in_flight + len(plane.tunnels.open))))
+        self._say_cut()
         self._finished.set()
+
+    def _say_cut(self) -> None:
+        """How many calls are cut now, if any; once."""
+        plane = self._plane
+        if plane.is_busy() and not self._finished.is_set():
+            self._say(Message("cut", calls=max(1, plane.in_flight + len(plane.tunnels.open))))
 
     async def _close(self) -> None:
         self._serving.close()

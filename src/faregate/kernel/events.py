@@ -76,13 +76,20 @@ class _Handler(logging.Handler):
         self._words = words
 
     def emit(self, record: logging.LogRecord) -> None:
+        """A record that cannot be said harms nobody but itself, as with all handlers."""
+        try:
+            self._say(record)
+        except Exception:  # noqa: BLE001 - arguments and their text are anybody's
+            self.handleError(record)
+
+    def _say(self, record: logging.LogRecord) -> None:
         level = {logging.WARNING: "warning"}.get(record.levelno, "info" if record.levelno < 30 else "error")
         facts: dict[str, object] = {"logger": record.name}
         if record.exc_info and record.exc_info[0] is not None:
             facts["exception"] = _trace(*record.exc_info)
         try:
             message = record.getMessage()
-        except (TypeError, ValueError):
+        except Exception:  # noqa: BLE001 - arguments that do not fit, or have no text: then without them
             message = str(record.msg)
         self._words.say(level, message, **facts)
 
@@ -93,7 +100,7 @@ class _Stream(io.TextIOBase):
     def __init__(self, words: _Words) -> None:
         self._words = words
         self._begun = ""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer or a signal may print in the midst of a write
 
     def writable(self) -> bool:
         return True

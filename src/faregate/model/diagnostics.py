@@ -69,7 +69,7 @@ CODES: Final[dict[str, tuple[Level, str]]] = {
     "credential_expires": (Level.WARNING, "An API key that expires within 30 days."),
     "certificate_expired": (Level.WARNING, "A certificate or revocation list that has ended."),
     "certificate_expires": (Level.WARNING, "A certificate that ends within 30 days."),
-    "unprovable_credential": (Level.WARNING, "A client certificate that no listener could accept."),
+    "unprovable_credential": (Level.WARNING, "A client certificate that no listener or API could accept."),
     "ungranted_permission": (Level.WARNING, "A permission that a route requires and no consumer holds."),
 }
 """Every code there is, with its level and one line of explanation."""

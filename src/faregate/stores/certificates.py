@@ -55,13 +55,14 @@ class Served(NamedTuple):
 
 class Authorities(NamedTuple):
     """Certificates that sign others. ``digests``: SHA-256 of each. ``ends``: the first end among them.
-    ``names``: subject and issuer of each (DER), by digest.
+    ``names``: subject and issuer of each (DER), by digest. ``sign``: whether any of them may.
     """
 
     digests: frozenset[bytes]
     subjects: frozenset[bytes]
     ends: float
     names: dict[bytes, tuple[bytes, bytes]]
+    sign: bool = True
 
 
 class Revocations(NamedTuple):
@@ -148,7 +149,18 @@ def read_authorities(content: bytes) -> Authorities:
             )
             for one in certificates
         },
+        any(_may_sign(one) for one in certificates),
     )
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    """False where it is certain that it signs no other (RFC 5280, 4.2.1.9)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return certificate.issuer == certificate.subject  # a root of old
+    except ValueError:
+        return True  # what cannot be read is not judged here
 
 
 def read_revocations(content: bytes) -> Revocations:
@@ -233,7 +245,7 @@ def _no_passphrase() -> str:
 def _certificates(content: bytes) -> list[x509.Certificate]:
     try:
         found = x509.load_pem_x509_certificates(content)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise CertificateFault("no certificate in PEM form is in the file") from None
     return found
 

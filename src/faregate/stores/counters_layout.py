@@ -123,7 +123,8 @@ def calendar_start(kind: int, period: int) -> int:
 
 
 def passed(words: memoryview, word: int, now: int, wall: float) -> bool:
-    """Whether the history of the slot that begins at ``word`` means nothing any more; never for places.
+    """Whether the history of the slot that begins at ``word`` means nothing any more; never for places,
+    always for a kind that does not exist.
 
     ``words``: slots as 64-bit numbers. ``now``: CLOCK_MONOTONIC in ns; ``wall``: seconds since the epoch.
     """
@@ -133,4 +134,9 @@ def passed(words: memoryview, word: int, now: int, wall: float) -> bool:
         return bool(now // width - words[word + FIRST] >= BODY_CELLS)
     if kind == Kind.BUCKET:
         return bool(words[word + FIRST] <= now)
-    return kind != Kind.CONCURRENCY and words[word + FIRST] >> 32 < calendar_period(kind, wall)
+    if kind not in _CALENDAR_KINDS:
+        return kind != Kind.CONCURRENCY
+    return words[word + FIRST] >> 32 < calendar_period(kind, wall)
+
+
+_CALENDAR_KINDS: Final = frozenset(CALENDARS.values())

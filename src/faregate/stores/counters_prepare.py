@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from faregate.stores import counters_layout as layout
 from faregate.stores.counters import Counters
 from faregate.stores.counters_head import CountersError, Head
-from faregate.stores.counters_saved import open_saved
+from faregate.stores.counters_saved import SavedError, open_saved, remove_unfinished
 
 _USABLE: Final = layout.PARTITION_SLOTS - layout.RESERVED_SLOTS
 PARTITIONS_MIN: Final = 16
@@ -65,6 +65,7 @@ def prepare(
     """
     boot_id = (boot_id or _BOOT_ID.read_text().strip())[:36]  # a UUID fills its field
     head = _new_head(capacity, boot_id)
+    remove_unfinished(saved)
     try:
         with open_saved(saved) as found:
             rebooted = found.boot_id != boot_id
@@ -76,9 +77,7 @@ def prepare(
             return _create(head._replace(hash_key=found.hash_key), living, event)
     except FileNotFoundError:
         return _create(head, lambda: iter(()), "created")
-    except CountersError:
-        if not saved.exists():
-            raise
+    except SavedError:
         saved.replace(saved.with_name(saved.name + ".unreadable"))
         return _create(head, lambda: iter(()), "unreadable")
 

@@ -10,7 +10,6 @@ import contextlib
 import mmap
 import os
 import struct
-import sys
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import chain
@@ -52,25 +51,36 @@ class Saved(NamedTuple):
                 yield words[word : word + layout.SLOT_WORDS].tobytes()
 
 
+class SavedError(CountersError):
+    """What lies on disk is not whole, or of another format."""
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes what saves to ``path`` have begun and not ended: their process was killed."""
+    for beside in path.parent.glob(f"{path.name}.*.new"):
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
 @contextlib.contextmanager
 def open_saved(path: Path) -> Iterator[Saved]:
-    """The file, mapped for as long as the context lasts. Raises FileNotFoundError, OSError, and CountersError
+    """The file, mapped for as long as the context lasts. Raises FileNotFoundError, OSError, and SavedError
     when it is not whole.
     """
     description = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         size = os.fstat(description).st_size
         if size < _HEAD.size + _DIGEST_BYTES or (size - _HEAD.size - _DIGEST_BYTES) % layout.SLOT_BYTES:
-            raise CountersError("the saved counters are not whole")
+            raise SavedError("the saved counters are not whole")
         content = mmap.mmap(description, size, prot=mmap.PROT_READ)
     finally:
         os.close(description)
     with content, memoryview(content) as whole, whole[:-_DIGEST_BYTES] as signed:
         if blake2b(signed, digest_size=_DIGEST_BYTES).digest() != bytes(whole[-_DIGEST_BYTES:]):
-            raise CountersError("the saved counters are not whole")
+            raise SavedError("the saved counters are not whole")
         magic, boot_id, hash_key = _HEAD.unpack_from(signed)
         if magic != _MAGIC:
-            raise CountersError("saved counters of another format")
+            raise SavedError("saved counters of another format")
         with signed[_HEAD.size :] as slots:
             yield Saved(boot_id.rstrip(b"\0").decode("ascii", "replace"), hash_key, slots)
 
@@ -132,12 +142,14 @@ def _living(counters: Counters, now: int, wall: float, *, everything: bool) -> I
             continue
         word = slot * layout.SLOT_WORDS
         low = words[word]
-        kind = words[word + layout.KIND]
-        if not low or kind == Kind.CONCURRENCY or layout.passed(words, word, now, wall):
-            continue
-        is_long = kind in _LONG or (kind == Kind.BUCKET and words[word + layout.FIRST] - now >= _LONG_NS)
-        if not (everything or is_long):
-            continue
         content = words[word : word + layout.SLOT_WORDS].tobytes()
-        if words[word] == low == int.from_bytes(content[:8], sys.byteorder):
+        copy = memoryview(content).cast("Q")
+        # A worker may make the slot another counter's meanwhile: only what did not change hands is judged.
+        if not low or copy[layout.LOW] != low or words[word] != low:
+            continue
+        kind = copy[layout.KIND]
+        if kind == Kind.CONCURRENCY or layout.passed(copy, 0, now, wall):
+            continue
+        is_long = kind in _LONG or (kind == Kind.BUCKET and copy[layout.FIRST] - now >= _LONG_NS)
+        if everything or is_long:
             yield content

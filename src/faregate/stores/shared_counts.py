@@ -19,14 +19,14 @@ from typing import Final
 
 from faregate.stores.counters_layout import WORKERS_MAX
 
-MAGIC: Final = b"FGCONN1\0"
+MAGIC: Final = b"FGCONN2\0"
 """The last digit is the format's number."""
 CONNECTIONS, TUNNELS = range(2)
 _KINDS: Final = ("c ", "t ")
 _SECRET_AT: Final = 16
 _SECRET_BYTES: Final = 16
-_HIGH_WORD: Final = 4
-"""One more than the highest index that was ever used."""
+_USED_AT: Final = 32
+"""One byte for each index, set by the first worker that has it: two that start together write apart."""
 _TOTALS_WORD: Final = 64
 _HEAD_BYTES: Final = 4096
 _WORD_BYTES: Final = 8
@@ -79,7 +79,9 @@ class SharedCounts:
     __slots__ = ("_index", "_map", "_own", "_region", "_secret", "_slots", "_words")
 
     def __init__(self, descriptor: int, index: int = _NOWHERE) -> None:
-        """Maps the memory at ``descriptor``, which may be closed after. Raises OSError."""
+        """Maps the memory at ``descriptor``, which may be closed after. A worker begins with nothing counted:
+        ``index`` is its own by then. Raises OSError.
+        """
         self._map = mmap.mmap(descriptor, FILE_BYTES)
         self._words = memoryview(self._map).cast("Q")
         self._secret = self._map[_SECRET_AT : _SECRET_AT + _SECRET_BYTES]
@@ -88,7 +90,8 @@ class SharedCounts:
         self._slots: dict[str, list[int]] = {}  # of each owner: where its word is, and the word
         self._own = [0 for _ in _KINDS]
         if index != _NOWHERE:
-            self._words[_HIGH_WORD] = max(self._words[_HIGH_WORD], index + 1)
+            self._map[_USED_AT + index] = 1
+            self.clear(index)
 
     def add(self, kind: int, owner: str) -> None:
         """Counts one more of ``owner`` in this worker."""
@@ -125,7 +128,7 @@ class SharedCounts:
     def total(self, kind: int) -> int:
         """How many there are in all workers. A microsecond."""
         first = _TOTALS_WORD + kind * WORKERS_MAX
-        return sum(self._words[first : first + self._words[_HIGH_WORD]].tolist())
+        return sum(self._words[first : first + self._used()].tolist())
 
     def elsewhere(self, kind: int, owner: str) -> int:
         """How many of ``owner`` there are in the other workers. About a microsecond for each that has any."""
@@ -134,7 +137,7 @@ class SharedCounts:
         own = self._index
         others = [
             index
-            for index, total in enumerate(words[first : first + words[_HIGH_WORD]].tolist())
+            for index, total in enumerate(words[first : first + self._used()].tolist())
             if total and index != own
         ]
         if not others:
@@ -161,13 +164,22 @@ class SharedCounts:
 
     def clear(self, index: int) -> None:
         """Frees what a worker that is gone has counted."""
-        self._map.madvise(mmap.MADV_REMOVE, _HEAD_BYTES + index * _REGION_BYTES, _REGION_BYTES)
+        at = _HEAD_BYTES + index * _REGION_BYTES
+        try:
+            self._map.madvise(mmap.MADV_REMOVE, at, _REGION_BYTES)
+        except OSError:  # a kernel that cannot give memory back
+            self._map[at : at + _REGION_BYTES] = bytes(_REGION_BYTES)
         for kind in range(len(_KINDS)):
             self._words[_TOTALS_WORD + kind * WORKERS_MAX + index] = 0
 
     def close(self) -> None:
         self._words.release()
         self._map.close()
+
+    def _used(self) -> int:
+        """One more than the highest index that was ever used."""
+        last = self._map.rfind(b"\1", _USED_AT, _USED_AT + WORKERS_MAX)
+        return 0 if last < 0 else last + 1 - _USED_AT
 
     def _total_at(self, kind: int) -> int:
         return _TOTALS_WORD + kind * WORKERS_MAX + self._index

@@ -1,5 +1,8 @@
 """Bodies over HTTP/2 that meet an end: what nobody takes costs the calls beside it nothing, and what is whole is whole."""
 
+import tracemalloc
+
+from faregate.gateway.http2.frames import STREAM_WINDOW_BYTES
 from tests.gateway.fakes import World
 from tests.gateway.http2.peer import (
     DATA,
@@ -142,3 +145,25 @@ def test_a_body_that_goes_on_after_its_answer_takes_nothing_of_the_connection_s_
         for _ in range(64):
             peer.send(frame(DATA, 0, 1, bytes(16_384)))
         assert sum(updates(peer)) - begun >= 1 << 19
+
+
+def test_a_window_filled_by_small_frames_holds_about_its_bytes() -> None:
+    """The window bounds memory, and what is held is counted, by the payload alone."""
+    with World() as world:
+        peer = Peer(world)
+        peer.send(peer.headers(1, [*POST, (b"content-length", b"1000000")], end=False))
+        peer.take()
+        frames = frame(DATA, 0, 1, b"12345678") * 64
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(STREAM_WINDOW_BYTES // 8 // 64):
+                peer.send(frames)
+            held = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert peer.answer(1).reset is None
+        assert held < 1.5 * STREAM_WINDOW_BYTES
+        upstream = world.pool.connect()
+        world.run()
+        assert upstream.take().endswith(b"12345678" * (STREAM_WINDOW_BYTES // 8))

@@ -1,18 +1,22 @@
 """What a caller presents is known before OpenSSL judges it, and no record of a call passes the same way."""
 
 import ssl
+from base64 import encodebytes
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from faregate.gateway.tls.connection import TlsConnection
 from faregate.gateway.tls.front import Front
 from faregate.gateway.tls.presented import first_certificate, unwatch, watch
 from faregate.gateway.tls.profile import build
 from faregate.gateway.tls.words import verification_failed
 from faregate.snapshot.data import ListenerTls, ServerCertificate
-from tests.gateway.fakes import World
-from tests.support.certificates import Authority, Issued
+from tests.gateway.fakes import FakeTransport, World
+from tests.support.certificates import Authority, Issued, of_version
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -87,6 +91,57 @@ def test_a_broken_message_names_nobody(version: int, cut: int) -> None:
     message = b"\x0b" + len(body).to_bytes(3, "big") + body
     assert first_certificate(version, message[:cut]) is None
     assert first_certificate(version, message) is None  # whole, and no certificate
+
+
+def message_of(der: bytes) -> bytes:
+    """A Certificate message of TLS 1.2 with one certificate."""
+    listed = len(der).to_bytes(3, "big") + der
+    body = len(listed).to_bytes(3, "big") + listed
+    return b"\x0b" + len(body).to_bytes(3, "big") + body
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 9, 255])
+def test_a_certificate_of_another_version_names_nobody(number: int) -> None:
+    certificate = Authority("CN=partners").issue("CN=acme", client=True).certificate
+    assert first_certificate(0x0303, message_of(of_version(2, certificate))) == certificate
+    assert first_certificate(0x0303, message_of(of_version(number, certificate))) is None
+
+
+@dataclass
+class OfVersion2(Issued):
+    """With a chain of X.509 version 2, which no parser of ours takes."""
+
+    @property
+    def pem(self) -> bytes:
+        coded = encodebytes(of_version(1, self.certificate))
+        return b"-----BEGIN CERTIFICATE-----\n%b-----END CERTIFICATE-----\n" % coded
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_handshake_with_a_certificate_of_version_2_is_refused_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: ssl.TLSVersion
+) -> None:
+    authority = Authority("CN=partners")
+    issued = authority.issue("CN=acme", client=True)
+    ends = Ends(tmp_path, OfVersion2(issued.certificate, issued.key), authority, version)
+    asks = ListenerTls(
+        (ServerCertificate(str(tmp_path / "server.pem"), str(tmp_path / "server.key")),),
+        client_mode="required",
+        client_ca=str(tmp_path / "ca.pem"),
+    )
+    with World() as world:
+        front = Front(world.plane, "127.0.0.1:1")
+        front.adopt(asks, build(asks, ("http/1.1",), front.name_asked, front.certificate_shown), 0.0)
+        transport = FakeTransport(world.loop, TlsConnection(front))  # type: ignore[arg-type]
+        while transport.delivers:
+            with suppress(ssl.SSLWantReadError):
+                ends.caller.do_handshake()
+            transport.deliver(ends.up.read())
+            ends.down.write(transport.take())
+        world.run()
+        assert front.failures == {"certificate": 1}
+        assert front.handshakes == 0
+        assert "the handshake of 203.0.113.9 was refused: its certificate is not good" in caplog.text
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -1,8 +1,9 @@
 """What is said of a refused certificate: whose it is and what to do, on one line whatever its names hold."""
 
 import pytest
+from cryptography import x509
 
-from faregate.gateway.tls.words import TEXT_MAX, refused, to_do, verification_failed
+from faregate.gateway.tls.words import TEXT_MAX, refused, to_do, verification_failed, whose
 from tests.support.certificates import Authority
 
 
@@ -23,6 +24,17 @@ def test_no_name_ends_the_line(subject: str) -> None:
 def test_long_names_are_cut() -> None:
     many = ",".join(["OU=" + "x" * 60] * 20)
     assert len(str(refused(Authority().issue(many).certificate, "no clientAuth usage"))) < TEXT_MAX + 250
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), TypeError("x"), OverflowError("x"), x509.InvalidVersion("2", 1)]
+)
+def test_what_cannot_be_read_of_a_certificate_is_left_out(error: Exception) -> None:
+    class Broken:
+        def __getattr__(self, _: str) -> object:
+            raise error
+
+    assert whose(Broken()) == "subject ?, issuer ?, serial ?"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

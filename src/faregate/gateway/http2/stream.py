@@ -90,7 +90,7 @@ class H2Stream(Caller):
         self.queued = 0
         self.sent = 0
         self.trailers: list[tuple[bytes, bytes]] = []
-        self.inbox: list[bytes] = []
+        self.inbox = bytearray()
         self._trailers_in: list[tuple[bytes, bytes]] = []
         self._chunked = False
         self._credit = 0
@@ -162,11 +162,12 @@ class H2Stream(Caller):
         if exchange is None:
             self._open_window(size)  # answered already: nobody will take it
             return True
-        if size:
-            self.inbox.append(payload)
-        if not self._paused and (end or self._received != expected):
+        if self._paused or (not end and self._received == expected):
             # The last piece of a sized body waits for the stream's end: only then is it known to be whole.
-            self.deliver()
+            # Joined: an object for each of many small frames would cost far more than the window says.
+            self.inbox += payload
+        else:
+            self.deliver(payload)
         return True
 
     def take_trailers(self, fields: list[tuple[bytes, ...]]) -> None:
@@ -184,21 +185,25 @@ class H2Stream(Caller):
         elif not self._paused:
             self.deliver()
 
-    def deliver(self) -> None:
-        """Hands on what has come of the body, and opens the window for as much."""
-        inbox, self.inbox = self.inbox, []
-        exchange = self.exchange
-        taken = 0
-        for payload in inbox:
-            taken += len(payload)
-        if taken:
-            self._open_window(taken)
+    def deliver(self, last: bytes = b"") -> None:
+        """Hands on what has come of the body, ``last`` behind it, and opens the window for as much."""
+        inbox = self.inbox
+        data = last
+        if inbox:
+            inbox += last
+            data = bytes(inbox)
+            inbox.clear()
+        if data:
+            self._open_window(len(data))
         self._give_back_withheld()
+        exchange = self.exchange
         if exchange is None or not exchange.wants_body:
             return
-        data = b"".join([encode_chunk(payload) for payload in inbox]) if self._chunked else b"".join(inbox)
-        if self._chunked and self.remote_ended:
-            data += encode_last(self._trailers_in)
+        if self._chunked:
+            if data:
+                data = encode_chunk(data)
+            if self.remote_ended:
+                data += encode_last(self._trailers_in)
         if data:
             try:
                 exchange.request_data(data, self.plane.monotonic())

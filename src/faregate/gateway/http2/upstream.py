@@ -217,10 +217,11 @@ class Http2Upstream(UpstreamLink):
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "goaway")
         last = int.from_bytes(payload[:4], "big") & frames.WINDOW_MAX
         self.leaving = True
-        self.graceful = int.from_bytes(payload[4:8], "big") == frames.NO_ERROR
+        in_order = int.from_bytes(payload[4:8], "big") == frames.NO_ERROR
+        self.goaway = GOAWAY if in_order else "goaway_error"
         self.pool.ended(self)
         for stream in list(self.streams.values()):
             if stream.id > last:
-                stream.not_taken(GOAWAY if self.graceful else "goaway_error")
+                stream.not_taken(self.goaway)
         if not self.streams:
             self.close()

@@ -5,7 +5,7 @@ The base of ``Http2Upstream``, which reads what comes.
 
 from typing import TYPE_CHECKING, Final
 
-from faregate.gateway.dispatching import GOAWAY, NO_STREAM
+from faregate.gateway.dispatching import NO_STREAM
 from faregate.gateway.http2 import frames
 from faregate.gateway.http2.frames import field_block, frame
 from faregate.gateway.http2.guards import Guards
@@ -28,9 +28,9 @@ anybody having said so: the next calls get another.
 
 
 class UpstreamLink:
-    """One connection to a target. ``leaving``: it takes no further streams; ``graceful``: because the server
-    said so in good order. ``streams_max``: what the server takes at once. ``silent_since``: the first call
-    begun since it last said anything, 0 for none.
+    """One connection to a target. ``leaving``: it takes no further streams; ``goaway``: because the server
+    said so, as the exchange tells it apart. ``streams_max``: what the server takes at once.
+    ``silent_since``: the first call begun since it last said anything, 0 for none.
     """
 
     __slots__ = (
@@ -43,7 +43,7 @@ class UpstreamLink:
         "_receive_left",
         "address",
         "generation",
-        "graceful",
+        "goaway",
         "headers_max",
         "idle_since",
         "leaving",
@@ -65,7 +65,7 @@ class UpstreamLink:
         self.headers_max = headers_max
         self.secure = secure
         self.generation = generation
-        self.graceful = False
+        self.goaway = ""
         self.address: Address | None = None
         self.idle_since = 0.0
         self.silent_since = 0.0
@@ -111,8 +111,8 @@ class UpstreamLink:
 
     def why_not(self) -> str:
         """Why a stream could not begin, as the exchange tells it apart."""
-        if self.graceful:
-            return GOAWAY
+        if self.goaway:
+            return self.goaway
         return NO_STREAM if self.transport is not None else "closed_before_use"
 
     def speaks(self, protocol: str) -> bool:
@@ -128,11 +128,11 @@ class UpstreamLink:
         out: list[bytes] = []
         fields = stream.fields
         if fields is not None:
-            stream.fields = None
             done = stream.request_ended and not stream.queue
             out.append(
                 field_block(stream.id, self.writer.write(fields), frames.FRAME_BYTES_MAX, end_stream=done)
             )
+            stream.fields = None
             stream.end_sent = done
         queue = stream.queue
         while queue and not self.write_paused:
@@ -156,7 +156,7 @@ class UpstreamLink:
     def reset(self, stream: H2UpstreamStream, code: int) -> None:
         """The call wants no more of it."""
         if self.streams.get(stream.id) is stream:
-            if self.transport is not None:
+            if self.transport is not None and stream.fields is None:  # else the server never heard of it
                 self.transport.write(frames.rst_stream(stream.id, code))
             if self.silent_since and self.pool.now() - self.silent_since >= SILENT_S:
                 self.leaving = True

@@ -16,6 +16,7 @@ from faregate.kernel.problems import Refusal
 if TYPE_CHECKING:
     import asyncio
 
+    from faregate.gateway.exchange import Exchange
     from faregate.gateway.http2.translate import AnswerField
     from faregate.gateway.http2.upstream_link import UpstreamLink
 
@@ -36,6 +37,7 @@ class H2UpstreamStream(UpstreamConnection):
         "_body_left",
         "_chunks",
         "_credit",
+        "_head_due",
         "_kept",
         "_request_left",
         "connection",
@@ -63,26 +65,26 @@ class H2UpstreamStream(UpstreamConnection):
         self._body_left = -1
         self._chunks: ChunkDecoder | None = None
         self._credit = 0
-        self._kept: list[bytes] | None = []
+        self._head_due = True
+        self._kept: bytearray | None = bytearray()
         self._request_left = 0
 
     # what the exchange calls: a transport's methods, and a connection's
 
     def write(self, data: bytes) -> None:
-        """The request: its head, which comes whole and first, then its body as HTTP/1.1 frames it."""
-        connection = self.connection
-        if not self.id:
-            if not connection.begin(self):
-                connection.pool.loop.call_soon(self.not_taken, connection.why_not())
-            end = data.find(b"\r\n\r\n")
-            self.fields, length, chunked = upstream_fields(data[:end], secure=self.secure)
-            if chunked:
-                self._chunks = ChunkDecoder(trailer_bytes_max=1 << 16, trailers_max=128)
-            self._request_left = length
-            self.request_ended = not length and not chunked
-            data = data[end + 4 :]
+        """The request: its head, which comes whole and first, then its body as HTTP/1.1 frames it.
+
+        Only the first piece is ever read as a head. When no stream could begin with it, ``not_taken`` is on
+        its way; uvloop may hand over more of the body before that, which is kept like the rest.
+        """
+        if self._head_due:
+            self._head_due = False
+            data = self._begin(data)
         if data:
             self._keep(data)
+        if not self.id:
+            return
+        if data:
             if self._chunks is not None:
                 for piece in self._chunks.feed(data):
                     self.queue += piece
@@ -91,8 +93,7 @@ class H2UpstreamStream(UpstreamConnection):
                 self.queue += data
                 self._request_left -= len(data)
                 self.request_ended = self._request_left <= 0
-        if self.id:
-            connection.push(self)
+        self.connection.push(self)
 
     def is_closing(self) -> bool:
         return self.connection.transport is None
@@ -191,14 +192,15 @@ class H2UpstreamStream(UpstreamConnection):
         if self._answer is not None or self._interim:
             self.lost("reset")
             return
-        exchange, self.exchange = self.exchange, None
+        exchange = self._let_go()
         self.connection.forget(self)
         if exchange is not None:
-            exchange.not_taken(self._kept, reason)
+            kept = self._kept
+            exchange.not_taken(None if kept is None else [bytes(kept)], reason)
 
     def lost(self, how: str) -> None:
         """The stream or its connection ended before the answer did."""
-        exchange, self.exchange = self.exchange, None
+        exchange = self._let_go()
         self.connection.forget(self)
         if exchange is not None:
             exchange.upstream_lost(how)
@@ -211,6 +213,21 @@ class H2UpstreamStream(UpstreamConnection):
             exchange.answer_invalid(reason)
 
     # inside
+
+    def _begin(self, data: bytes) -> bytes:
+        """Takes the request's head and asks for a stream; what of the body came with it."""
+        connection = self.connection
+        end = data.find(b"\r\n\r\n")
+        fields, length, chunked = upstream_fields(data[:end], secure=self.secure)
+        if connection.begin(self):
+            self.fields = fields
+            if chunked:
+                self._chunks = ChunkDecoder(trailer_bytes_max=1 << 16, trailers_max=128)
+            self._request_left = length
+            self.request_ended = not length and not chunked
+        else:
+            connection.pool.loop.call_soon(self.not_taken, connection.why_not())
+        return data[end + 4 :]
 
     def _take_interim_head(self, head: ResponseHead, *, end: bool) -> None:
         self._interim += 1
@@ -243,8 +260,8 @@ class H2UpstreamStream(UpstreamConnection):
     def _keep(self, data: bytes) -> None:
         kept = self._kept
         if kept is not None:
-            kept.append(data)
-            if self.id and sum(map(len, kept)) > KEPT_BYTES_MAX:
+            kept += data  # joined: an object for each of many small pieces would cost far more than its bytes
+            if self.id and len(kept) > KEPT_BYTES_MAX:
                 self._kept = None
 
     def _open_window(self) -> None:
@@ -254,15 +271,23 @@ class H2UpstreamStream(UpstreamConnection):
 
     def _cut(self, code: int) -> None:
         """The stream is over before its time."""
-        self.exchange = None
+        self._let_go()
         self.queue.clear()
         if self.id:
             self.connection.reset(self, code)
 
     def _complete(self) -> None:
         """The answer is whole; a request that is not need not go on (W06)."""
-        self.exchange = None
+        self._let_go()
         if self.end_sent:
             self.connection.forget(self)
         else:
             self._cut(frames.CANCEL)
+
+    def _let_go(self) -> "Exchange | None":
+        """Ends the hold of both on each other, and the stream's on itself: it would stay until the garbage
+        collector finds it, which is rare in a worker.
+        """
+        exchange, self.exchange = self.exchange, None
+        self.transport = None
+        return exchange

@@ -18,13 +18,6 @@ from faregate.gateway.tls.words import refused
 from faregate.snapshot.call import PeerCertificate
 from faregate.stores.certificates import CertificateFault, has_control_characters, subject_of
 
-_UNREADABLE: Final = (
-    ValueError,
-    TypeError,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
 SESSIONS_MAX: Final = 20_480
 """As many as OpenSSL keeps of a context."""
 
@@ -66,20 +59,25 @@ def read_peer(secured: ssl.SSLObject) -> PeerCertificate | None:
     der = secured.getpeercert(binary_form=True)
     if der is None:
         return None
+    chain = verified_chain(secured)[1:]
     try:
         certificate = x509.load_der_x509_certificate(der)
         fault = _fault(certificate)
-        subject = subject_of(certificate.subject)
-    except _UNREADABLE:
+        peer = None if fault else _peer(certificate, der, chain)
+    except Exception:  # noqa: BLE001 - a caller's bytes: whatever the parser makes of them
         raise CertificateFault("its certificate is not readable") from None
-    if fault:
+    if peer is None:
         raise refused(certificate, fault)
+    return peer
+
+
+def _peer(certificate: x509.Certificate, der: bytes, chain: list[bytes]) -> PeerCertificate:
     digest = sha256(der).digest()
     return PeerCertificate(
         sha256=digest,
         thumbprint=base64.urlsafe_b64encode(digest).rstrip(b"="),
-        subject=subject,
-        chain=tuple(sha256(one).digest() for one in verified_chain(secured)[1:]),
+        subject=subject_of(certificate.subject),
+        chain=tuple(sha256(one).digest() for one in chain),
         issuer=certificate.issuer.public_bytes(),
         serial=certificate.serial_number,
         ends=certificate.not_valid_after_utc.timestamp(),

@@ -66,5 +66,5 @@ def first_certificate(version: int, message: bytes) -> x509.Certificate | None:
         return None
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError:
+    except Exception:  # noqa: BLE001 - strangers' bytes: whatever the parser makes of them, nobody is named
         return None

@@ -47,18 +47,16 @@ def whose(certificate: x509.Certificate) -> str:
     """Subject, issuer and serial number, as ``openssl x509 -subject -issuer -serial`` has them, fit for one
     line. Nothing of it is proven.
     """
-    try:
-        serial = f"{certificate.serial_number:X}"
-    except ValueError:
-        serial = "?"
     subject, issuer = _plain(lambda: certificate.subject), _plain(lambda: certificate.issuer)
+    serial = _plain(lambda: certificate.serial_number)
     return f"subject {subject}, issuer {issuer}, serial {serial}"
 
 
-def _plain(read: Callable[[], x509.Name]) -> str:
+def _plain(read: Callable[[], x509.Name | int]) -> str:
     try:
-        name = read().rfc4514_string()
-    except ValueError:
+        found = read()
+        name = f"{found:X}" if isinstance(found, int) else found.rfc4514_string()
+    except Exception:  # noqa: BLE001 - a stranger's certificate is read piece by piece, only here
         return "?"
     plain = "".join(one if one.isprintable() else "?" for one in name)
     return plain if len(plain) <= TEXT_MAX else f"{plain[:TEXT_MAX]}..."

@@ -21,7 +21,7 @@ class MtlsCredential(Declared):
         str | None,
         reads(
             parse_word(re.compile(_FINGERPRINT), "not a fingerprint"),
-            "64 hexadecimal digits in quotes, as `openssl x509 -noout -fingerprint -sha256` prints them",
+            "64 hexadecimal digits in quotes: what stands behind `=` when openssl prints a fingerprint",
         ),
         text_schema(_FINGERPRINT, "SHA-256 of the certificate (DER), in hexadecimal."),
     ] = None
