@@ -89,7 +89,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *(_mode(mode) for mode in ledger.MODES if mode != "echo"),
     *(_rpc_mode(mode) for mode in ledger_http2.MODES if mode != "echo"),
 )
-HARMLESS: Final = frozenset({"slices_up", "slices_down"}) | {
-    f"upstream_{mode}" for mode in ledger.VALID_MODES if mode != "echo"
-}
+SLOWING: Final = frozenset({"slices_up", "slices_down"})
+"""A thousand packets a body take long where the machine is busy: adaptive concurrency may then shed calls."""
+HARMLESS: Final = SLOWING | {f"upstream_{mode}" for mode in ledger.VALID_MODES if mode != "echo"}
 """Faults under which every call must still be answered."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.soak.faults import SLOWING
 from tests.soak.lifecycle import LINES_LOST, UPGRADED
 from tests.soak.schedule import HARMLESS
 from tests.soak.tunnels import Talk, judge_talks
@@ -193,7 +194,10 @@ class Story:
             call
         ):
             return
-        if not any(window.name not in HARMLESS for window in self._touching(call)):
+        touching = self._touching(call)
+        if call.code == "overloaded" and any(window.name in SLOWING for window in touching):
+            return  # told truly, as everything is; what takes long is let in less
+        if not any(window.name not in HARMLESS for window in touching):
             self._note("error outside harmful faults", [self._whole(call)])
 
 
