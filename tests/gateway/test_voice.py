@@ -52,5 +52,7 @@ def test_counters_that_cannot_be_saved_are_a_warning(told: Told, tmp_path: Path)
     folder.mkdir()
     counting = Counting.begin(folder / "counters.bin", SMALL)
     shutil.rmtree(folder)
-    counting.end(save=True)
+    counting._save_long()
     assert told() == [("counters_unsaved", "warning")]
+    counting.end(save=True)
+    assert told()[-1] == ("counters_lost", "error")
