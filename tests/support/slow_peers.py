@@ -7,6 +7,7 @@ connections that the gateway has ended so far.
 """
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -71,8 +72,11 @@ class _Attack:
 
 
 async def _until_ended(sock: socket.socket) -> None:
-    """Looks for the end of the connection without taking a byte."""
-    while not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # noqa: ASYNC110 - the kernel has no event for it
+    """Looks for the end of the connection without taking a byte; a refusal is too short to leave unread, and is one."""
+    while not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        with contextlib.suppress(BlockingIOError):
+            if b" 503 " in sock.recv(16, socket.MSG_PEEK):
+                return
         await asyncio.sleep(0.5)
 
 
