@@ -51,6 +51,7 @@ class Answering(Ending):
         """The tunnel is over, whoever ended it: the call was answered by its 101."""
         call = self.call
         self.now = now = self.plane.monotonic()
+        self.tunnel = None
         self._upstream_connection = None
         self.plane.in_flight += 1
         call.reason = reason

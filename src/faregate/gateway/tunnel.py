@@ -234,6 +234,8 @@ class Tunnel:
             self.caller.transport.set_protocol(client)  # type: ignore[arg-type]  # by its methods
             if cut:
                 client.break_off()
+        self.caller.release()
+        self.upstream.release()
         self.exchange.tunnel_ended(reason, self.caller.received_bytes, self.upstream.received_bytes)
 
     def drain(self) -> None:

@@ -23,6 +23,7 @@ class End:
 
     ``told``: a Close frame went to it, or the last that it will get. ``due``: a Close frame of ours that
     waits for the end of the other side's frame. ``full``: it does not take what is written. ``lost``: gone.
+    It knows its tunnel only while that lasts: a tunnel that is over is freed at once, with its whole call.
     """
 
     __slots__ = (
@@ -43,7 +44,7 @@ class End:
     def __init__(
         self, tunnel: "Tunnel", transport: asyncio.Transport, *, is_caller: bool, extended: bool
     ) -> None:
-        self._tunnel = tunnel
+        self._tunnel: Tunnel | None = tunnel
         self._progress_at = 0.0
         self._unsent = 0
         self.transport = transport
@@ -60,7 +61,7 @@ class End:
 
     def data_received(self, data: bytes) -> None:
         tunnel = self._tunnel
-        if tunnel.done:
+        if tunnel is None:
             return
         tunnel.last_at = tunnel.plane.monotonic()
         frames = self.frames
@@ -81,22 +82,31 @@ class End:
         """This side has no more to say; the other hears of it and may finish."""
         self.ended = True
         tunnel = self._tunnel
+        if tunnel is None:
+            return False
         tunnel.ended(self)
         return not tunnel.done and self.transport.can_write_eof()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
-        self._tunnel.lost(self, error)
+        if self._tunnel is not None:
+            self._tunnel.lost(self, error)
 
     def pause_writing(self) -> None:
         self.full = True
-        self._tunnel.full(self)
+        if self._tunnel is not None:
+            self._tunnel.full(self)
 
     def resume_writing(self) -> None:
         self.full = False
-        self._tunnel.drained(self)
+        if self._tunnel is not None:
+            self._tunnel.drained(self)
 
     # what the tunnel calls
+
+    def release(self) -> None:
+        """The tunnel is over: its transports have their connections again."""
+        self._tunnel = None
 
     def finish(self, passed: bytes, before: int) -> None:
         """The rest of the other side's frame, ``before`` bytes at most, and the Close frame behind it."""
