@@ -19,15 +19,18 @@ from typing import Final, NoReturn
 from benchmarks.bootstrap import MissingProgramError, install_missing, require_programs
 from benchmarks.contenders.base import Ground
 from benchmarks.front import make_certificate, run_front
+from benchmarks.ledger import run_ledger
 from benchmarks.load import LoadError
 from benchmarks.machine import describe_machine, describe_versions
 from benchmarks.peers import CONTENDERS, PeersPlan, run_peers
 from benchmarks.processes import StartError, cores, free_ports
 from benchmarks.proofs import ProofError
-from benchmarks.report import front_text, peers_text, scale_text, write_results
+from benchmarks.report import front_text, ledger_text, peers_text, scale_text, write_results
 from benchmarks.scale import run_scale
 from benchmarks.tokens import load_tokens
 
+PEERS: Final = ("haproxy", "envoy", "h2load")
+"""Programs that scenarios without other contenders do not run."""
 HERE: Final = Path(__file__).resolve().parent
 WORK: Final = HERE / ".work"
 RESULTS: Final = HERE / "results"
@@ -37,7 +40,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line. Exits with 2 on a wrong one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of everything")
-    parser.add_argument("--scenario", choices=("peers", "scale", "front", "all"), default="all")
+    parser.add_argument("--scenario", choices=("peers", "scale", "front", "ledger", "all"), default="all")
     parser.add_argument("--contenders", default=",".join(CONTENDERS), help="comma-separated, of: %(default)s")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=30_000, help="calls in a round")
@@ -84,7 +87,7 @@ def clear_work(work: Path) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measures what was asked for and writes the results. Raises the errors of the scenarios."""
     install_missing()
-    programs = require_programs()
+    programs = require_programs(PEERS if options.scenario in {"scale", "ledger"} else ())
     plan = make_plan(options)
     WORK.mkdir(parents=True, exist_ok=True)
     core = cores()
@@ -105,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
         "load_average_before": os.getloadavg()[0],
     }
     began = time.monotonic()
-    peers = scale = front = None
+    peers = scale = front = ledger = None
     if options.scenario in {"peers", "all"}:
         print("peers: the same calls through everybody", flush=True)
         peers = run_peers(ground, plan)
@@ -120,8 +123,12 @@ def run(options: argparse.Namespace) -> None:
         names = [name for name in plan.contenders if name != "envoy_cached"]
         front = run_front(replace(ground, certificate=certificate), names, plan.rounds, plan.calls)
         print("\n" + front_text(front), flush=True)
+    if options.scenario in {"ledger", "all"}:
+        print("ledger: payments that run once, in each store that is here", flush=True)
+        ledger = run_ledger(ground, plan.rounds, plan.calls, plan.latency_seconds)
+        print("\n" + ledger_text(ledger), flush=True)
     folder = options.output or (WORK / "quick" if options.quick else RESULTS)
-    path = write_results(folder, options.name, about, peers, scale, front)
+    path = write_results(folder, options.name, about, peers, scale, front, ledger)
     clear_work(WORK)
     print(f"{time.monotonic() - began:.0f} s; results: {path}", flush=True)
 

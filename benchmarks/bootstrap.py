@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -43,10 +44,12 @@ def find_envoy() -> str | None:
     return find_program("envoy")
 
 
-def require_programs() -> dict[str, str]:
-    """Program -> path of all that the benchmark runs. Raises MissingProgramError naming everything absent."""
+def require_programs(unused: Collection[str] = ()) -> dict[str, str]:
+    """Program -> path of all that the benchmark runs. ``unused``: those that may be absent. Raises
+    MissingProgramError naming everything else that is.
+    """
     found = {name: find_program(name) for name in DEBIAN_PACKAGES} | {"envoy": find_envoy()}
-    missing = [name for name, path in found.items() if path is None]
+    missing = [name for name, path in found.items() if path is None and name not in unused]
     if missing:
         packages = sorted({DEBIAN_PACKAGES[name] for name in missing if name in DEBIAN_PACKAGES})
         commands = [f"apt-get install --no-install-recommends {' '.join(packages)}"] if packages else []

@@ -63,6 +63,8 @@ def describe_versions(programs: dict[str, str], python: str) -> dict[str, str]:
     """What each program says of its version, and the versions of Faregate's own engine."""
     versions = {"python": describe_python(python)}
     for name, (option, pattern) in _VERSION.items():
+        if name not in programs:
+            continue  # what does not run here
         done = subprocess.run(
             [programs[name], option], capture_output=True, text=True, timeout=20, check=False
         )

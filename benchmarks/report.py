@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.figures import spread
 from benchmarks.front import RELOAD_RATE, FrontResult
+from benchmarks.ledger import RATE, LedgerResult
 from benchmarks.peers import CONTENDERS, PeersResult
 from benchmarks.plot import bar_chart
 from benchmarks.scale import ScaleResult
@@ -106,6 +107,31 @@ def front_text(result: FrontResult) -> str:
     )
 
 
+def ledger_text(result: LedgerResult) -> str:
+    """The tables of the scenario `ledger`."""
+    ratio_rows = [
+        [each.series, each.store, each.ratio.text(2), f"{each.most:.2f}", each.verdict]
+        for each in result.ratios()
+    ]
+    busy = []
+    for name, values in result.p99_us.items():
+        store, series = name.split(" ")
+        busy.append([series, store, spread([value / 1000 for value in values]).text(1)])
+    latency = [
+        [series, each.contender, f"{each.result.p50_us:.0f}", f"{each.result.p99_us:.0f}"]
+        for series, each in result.latency
+    ]
+    against = "CPU per call / plain, the store's own apart"
+    parts = [
+        _cpu_table(lines(result.rounds)),
+        table(["series", "store", against, "at most", "promise"], ratio_rows),
+        table(["series", "store", "p99 ms, 64 connections, as fast as answers come"], busy),
+        table(["series", f"store, at {RATE}/s", "p50 us", "p99 us"], latency),
+    ]
+    missing = (f"{name}: not measured, its programs are not here\n" for name in result.missing)
+    return "\n".join([*parts, *missing])
+
+
 def write_results(
     folder: Path,
     name: str,
@@ -113,6 +139,7 @@ def write_results(
     peers: PeersResult | None,
     scale: ScaleResult | None,
     front: FrontResult | None = None,
+    ledger: LedgerResult | None = None,
 ) -> Path:
     """Writes ``name``.json, .txt and .svg into ``folder``; returns the JSON's path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +168,14 @@ def write_results(
             "idle_bytes": front.idle_bytes,
         }
         text.append(front_text(front))
+    if ledger is not None:
+        summary["ledger"] = {
+            "lines": [asdict(each) for each in lines(ledger.rounds)],
+            "ratios": [asdict(each) | {"verdict": each.verdict} for each in ledger.ratios()],
+            "p99_us": ledger.p99_us,
+            "missing": ledger.missing,
+        }
+        text.append(ledger_text(ledger))
     (folder / f"{name}.txt").write_text("\n".join(text))
     document = {
         "format": 1,
@@ -149,6 +184,7 @@ def write_results(
         "peers": asdict(peers) if peers is not None else None,
         "scale": asdict(scale) if scale is not None else None,
         "front": asdict(front) if front is not None else None,
+        "ledger": asdict(ledger) if ledger is not None else None,
     }
     path = folder / f"{name}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")

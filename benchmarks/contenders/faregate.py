@@ -15,12 +15,16 @@ from benchmarks import tokens
 from benchmarks.contenders.base import Contender
 from benchmarks.processes import move_to_core
 
-_ROLE_MARKS: Final = {"worker": b"faregate.gateway.worker", "manager": b"faregate.manager"}
+_ROLE_MARKS: Final = {
+    "worker": b"faregate.gateway.worker",
+    "manager": b"faregate.manager",
+    "ledger": b"faregate.stores.ledger.embedded.program",
+}
 """Role -> what the command line of such a process names; the rest of the tree is the supervisor's."""
 
 
 def role_of(command_line: bytes) -> str:
-    """worker, manager or supervisor, by the contents of /proc/PID/cmdline."""
+    """worker, manager, ledger or supervisor, by the contents of /proc/PID/cmdline."""
     words = command_line.split(b"\0")
     return next((role for role, mark in _ROLE_MARKS.items() if mark in words), "supervisor")
 
@@ -60,7 +64,8 @@ class Faregate(Contender):
         roles: dict[str, list[int]] = {"worker": [], "manager": [], "supervisor": []}
         for pid in self.pids():
             try:
-                roles[role_of(Path(f"/proc/{pid}/cmdline").read_bytes())].append(pid)
+                role = role_of(Path(f"/proc/{pid}/cmdline").read_bytes())
+                roles.setdefault(role, []).append(pid)  # only some have a ledger
             except (FileNotFoundError, ProcessLookupError):
                 continue
         return roles

@@ -9,10 +9,27 @@ import typer
 from faregate.cli.app import COMMANDS, _command, environment_name, main
 from tests.model.configs import API, PLAN, UPSTREAM, write
 
+
+def commands_of(name: str) -> "list[tuple[str, typer.core.TyperCommand]]":
+    """A command, or those that it has: what is typed, and what runs."""
+    command = _command(name).commands[name]
+    if not isinstance(command, typer.core.TyperGroup):
+        return [(name, command)]
+    return [(f"{name} {word}", one) for word, one in command.commands.items()]
+
+
 OPTIONS = [
-    (name, parameter) for name in COMMANDS for parameter in _command(name).commands[name].params
+    (words, parameter)
+    for name in COMMANDS
+    for words, command in commands_of(name)
+    for parameter in command.params
 ]  # what a command takes, ``--help`` aside
-IDS = [f"{name} {parameter.opts[0]}" for name, parameter in OPTIONS]
+IDS = [f"{words} {parameter.opts[0]}" for words, parameter in OPTIONS]
+
+
+def context_of(words: str, arguments: list[str]) -> typer.Context:
+    command = dict(commands_of(words.split(maxsplit=1)[0]))[words]
+    return command.make_context(words, arguments)
 
 
 def given(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -34,7 +51,9 @@ def value_for(parameter: object) -> tuple[str, object]:
         return "1", True
     if parameter.opts == ["--port"]:  # type: ignore[attr-defined]
         return "8181", 8181
-    return "given", "given"
+    if parameter.opts == ["--limit"]:  # type: ignore[attr-defined]
+        return "81", 81
+    return "given", ["given"] if getattr(parameter, "multiple", False) else "given"
 
 
 @pytest.mark.parametrize(("name", "parameter"), OPTIONS, ids=IDS)
@@ -44,10 +63,10 @@ def test_each_is_read_from_the_environment_and_shown_in_the_help(
     variable = parameter.envvar  # type: ignore[attr-defined]
     text, value = value_for(parameter)
     monkeypatch.setenv(variable, text)
-    context = _command(name).commands[name].make_context(name, [])
+    context = context_of(name, [])
     found = context.params[parameter.name]  # type: ignore[attr-defined]
     assert (str(found) if isinstance(found, Path) else found) == value
-    assert main([name, "--help"]) == 0
+    assert main([*name.split(), "--help"]) == 0
     assert variable in capsys.readouterr().out
 
 
@@ -62,8 +81,10 @@ def test_what_the_command_line_says_wins(
     option = max(parameter.opts, key=len)  # type: ignore[attr-defined]
     monkeypatch.setenv(parameter.envvar, "not-this")  # type: ignore[attr-defined]
     arguments = [option, "7"] if option.startswith("--") else ["7"]
-    context = _command(name).commands[name].make_context(name, arguments)
-    assert str(context.params[parameter.name]) == "7"  # type: ignore[attr-defined]
+    if option == "verdict":
+        arguments = ["id", "7"]
+    found = context_of(name, arguments).params[parameter.name]  # type: ignore[attr-defined]
+    assert str(found[0] if isinstance(found, list) else found) == "7"
 
 
 def test_a_whole_command_from_the_environment(

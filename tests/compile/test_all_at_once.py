@@ -12,6 +12,7 @@ from tests.model.configs import API, PLAN, UPSTREAM, brief, check, loaded
 MANY = """\
 gatway: {}
 gateway:
+  store: postgresql://host/db
   workers: many
   limits: {header_byte: 64KiB, body: 5}
 plans:
@@ -30,7 +31,6 @@ apis:
     routes:
       - match: FETCH /payments
       - match: POST /payments
-        idempotency: required
       - match: POST /payments
 """
 
@@ -39,6 +39,7 @@ def test_every_kind_of_error_is_reported_in_one_run(tmp_path: Path) -> None:
     found = check(tmp_path, MANY)
     assert [(d.code, d.path, d.nearest) for d in found] == [
         ("unknown_key", "gatway", "gateway"),
+        ("not_available", "gateway.store", ""),
         ("wrong_type", "gateway.workers", ""),
         ("unknown_key", "gateway.limits.header_byte", "header_bytes"),
         ("wrong_type", "gateway.limits.body", ""),
@@ -53,7 +54,6 @@ def test_every_kind_of_error_is_reported_in_one_run(tmp_path: Path) -> None:
         ("unresolved_reference", "apis.payments.versions.v1.successor", ""),
         ("bad_value", "apis.payments.versions.v1.state", ""),
         ("bad_value", "apis.payments.routes[0].match", ""),
-        ("not_available", "apis.payments.routes[1].idempotency", ""),
     ]
 
 
@@ -102,7 +102,7 @@ def test_text_is_bounded_and_says_what_it_leaves_out(tmp_path: Path) -> None:
             "      - match: GET /payments/{id}\n      - match: GET /payments/new\n      - match: GET /payments/{rest...}\n",
             [],
         ),
-        ("      - match: POST /payments\n", []),
+        ("      - match: PUT /payments\n", []),
         (
             "      - match: GET /payments/{id}\n      - match: GET /payments/{key}\n",
             [("route_conflict", 10, 16)],
@@ -123,7 +123,7 @@ def test_two_versions_on_one_path_conflict_once_not_once_a_route(tmp_path: Path)
     text = (
         UPSTREAM
         + API.replace("{path: /v1}", "{path: /v1}, v2: {path: /v1}")
-        + "      - match: POST /payments\n"
+        + "      - match: PUT /payments\n"
     )
     assert brief(check(tmp_path, text)) == [("route_conflict", 6, 44)]
 

@@ -6,19 +6,17 @@ from pathlib import Path
 import pytest
 
 from faregate.compile.available import NOT_AVAILABLE
-from tests.model.configs import API, UPSTREAM, brief, check
+from tests.model.configs import API, PLAN, UPSTREAM, brief, check
 
+LIMITED = (
+    PLAN, "plans: {a: {limits: [1/second], quota: 5/month}}\n", "plans: {a: {limits: [1/second], concurrency: 3}}\n",
+    UPSTREAM + API + "    limits: [5/second]\n", UPSTREAM + API + "        limits: [5/second]\n",
+    UPSTREAM + API.replace("/v1}", "/v1, routes: [{match: GET /a, limits: 5/second}]}"),
+)  # fmt: skip
 CASES = [
     ("gateway:\n  store: postgresql://user:password@host/db\n", 2, 3),
-    ("gateway:\n  shared: redis://host:6379/0\n", 2, 3),
-    ("gateway:\n  shared: rediss://host:6379/0\n", 2, 3),
+    *[(f"gateway:\n  shared: {url}\n{text}", 2, 3) for url in ("redis://host:6379/0", "rediss://host:6379/0") for text in LIMITED],
     (UPSTREAM + API.replace("{v1: {path: /v1}}", "{by: header, name: Api-Version, default: pinned, '2026-11-01': {state: active}}"), 6, 16),
-    *[(UPSTREAM + API + f"        idempotency: {form}\n", 9, 9) for form in (
-        "required", "optional", "{required: true}",
-        "{required: false, key: {header: X-Key}, keep: 24h, store_answers: success, wait: 2s, resolve: 'GET /payments'}",
-        "{key: {json: /out_trade_no}}", "{key: {form: out_trade_no}}",
-    )],
-    (UPSTREAM + API.replace("/v1}", "/v1, routes: [{match: GET /a, idempotency: optional}]}"), 6, 57),
 ]  # fmt: skip
 
 
@@ -50,6 +48,10 @@ def test_every_row_of_the_table_has_a_case(tmp_path: Path) -> None:
 )
 def test_what_is_not_available_is_checked_all_the_same(tmp_path: Path, text: str, code: str) -> None:
     assert code in {diagnostic.code for diagnostic in check(tmp_path, text)}
+
+
+def test_a_shared_store_is_fine_where_nothing_limits(tmp_path: Path) -> None:
+    assert check(tmp_path, "gateway: {shared: 'redis://host'}\n" + UPSTREAM + API + "    limits: []\n") == []
 
 
 def test_idempotency_off_is_fine(tmp_path: Path) -> None:

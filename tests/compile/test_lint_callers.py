@@ -79,7 +79,7 @@ def test_a_shared_secret_from_documentation_is_warned_of(tmp_path: Path, secret:
 
 ROUTES = """\
         require: payments:read
-      - match: POST /payments
+      - match: DELETE /payments
         require: [payments:read, payments:wriet]
       - match: PUT /payments
         require:

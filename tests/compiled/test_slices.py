@@ -33,6 +33,8 @@ REVIEWED = {
         "raw[raw.find(b'\\r\\n', at + 2):]": "every section ends in an empty line, behind any line that was found",
         "raw[at + _BEARER_BEGINS:raw.find(b'\\r\\n', at + 2)]": "the line end found is behind what was found at at",
         "raw[at + _KEY_BEGINS:raw.find(b'\\r\\n', at + 2)]": "likewise",
+        "raw[at + _IDEMPOTENCY_BEGINS:end]": "likewise",
+        "raw[end:]": "every section ends in an empty line, and end is that of a line within",
         "value[_TOKEN_BEGINS:]": "value begins with `Bearer `",
     },
     "gateway.http1.targets": {"version[-1:]": "a negative bound is cut off at the beginning"},
@@ -67,6 +69,10 @@ REVIEWED = {
         "payload[4:8]": "eight bytes are there",
     },
     "gateway.http2.upstream_stream": {"data[end + 4:]": "the head of a request comes whole and first"},
+    "gateway.keeping": {
+        "line[17:]": "the line begins with 17 known bytes",
+        "self._random[ATTEMPT_BYTES:]": "never empty, and a multiple of that long",
+    },
     "gateway.listener": {
         "data[at:end]": "only when end > at",
         "data[taken:]": "taken is at most its length",
@@ -83,7 +89,13 @@ REVIEWED = {
     },
     "kernel.ids": {"digits[at:at + _TRACE_DIGITS]": "at walks through the digits by whole ids"},
     "policies.authenticate.step": {"value[7:]": "seven bytes stand before the prefix that was found"},
+    "gateway.stored_answer": {
+        "body[begin:end]": "end was found from begin on, or is the length",
+        "kept[_PREFIX.size:end]": "asked only when it is as long as both",
+        "kept[end:]": "likewise",
+    },
     "policies.concurrency.step": {"self.cells[cell:cell + used]": "not bytes"},
+    "policies.idempotency.step": {"target[question + 1:]": "asked only when the mark was found"},
     "policies.jwt.claims": {"start[7:]": "begins with `bearer `"},
     "policies.jwt.step": {
         "value[7:-1 - len(signature)]": "of three parts the first, with `bearer ` before it, was read"
@@ -96,6 +108,32 @@ REVIEWED = {
         "self.cells[self.cell:self.cell + BODY_CELLS]": "not bytes",
     },
     "records.recorder": {"pending[start:start + _PIECE]": "not bytes"},
+    "stores.ledger.embedded.expiry": {
+        "keys[at:at + 16]": "at walks through the keys by whole entries",
+        "keys[at + 16:at + _ENTRY]": "likewise",
+    },
+    "stores.ledger.embedded.index": {"data[_HEAD.size:]": "asked only when it is as long as that"},
+    "stores.ledger.embedded.link": {
+        "data[at:]": "at < size",
+        "data[begin:end]": "only when begin < end",
+    },
+    "stores.ledger.embedded.moving": {"data[begin:end]": "only when begin < end"},
+    "stores.ledger.embedded.records": {
+        "memoryview(data)[at + 4:at + length]": "not bytes",
+        "data[at + HEAD_BYTES:at + by_at]": "lengths are not negative, and their sum was held against the record's",
+        "data[at + by_at:at + note_at]": "likewise",
+        "data[at + note_at:at + answer_at]": "likewise",
+        "data[at + answer_at:at + end]": "likewise",
+    },
+    "stores.ledger.embedded.server": {
+        "data[at:]": "at < len(data)",
+        "unsent[sent:]": "only when sent < len(unsent)",
+    },
+    "stores.ledger.sealing": {
+        "sealed[ID_BYTES + SALT_BYTES:HEAD_BYTES]": "asked only when it is longer than its head",
+        "sealed[HEAD_BYTES:]": "likewise",
+        "head[ID_BYTES:]": "always as long as an id and a salt",
+    },
 }
 """Module -> slice -> why it is safe. ``stores.counters`` slices maps and views only."""
 VIEWS_ONLY = {"stores.counters"}

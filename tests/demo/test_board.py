@@ -31,6 +31,7 @@ def window():
         target="127.0.0.1:9002",
         duration_us=9300,
         upstream_us=9000,
+        idempotency="replayed",
     )
     refused = LogLine(status=429, outcome="refused", refusal="rate_limited", duration_us=30)
     for second in (100.5, 101.5):
@@ -56,6 +57,7 @@ def test_a_board_holds_rates_shares_and_percentiles(board):
     ]
     assert board.targets[1].p50_ms == pytest.approx(9, rel=0.04)
     assert [(row.code, row.per_second, row.total) for row in board.refusals] == [("rate_limited", 2.0, 4)]
+    assert [(row.result, row.per_second, row.total) for row in board.keyed] == [("replayed", 2.0, 4)]
 
 
 def test_without_callers_latency_is_what_the_gateway_logged():
@@ -85,7 +87,14 @@ def test_target_states_are_read_from_metrics_whatever_the_order_of_labels():
 def test_the_plain_line_is_one_line_with_everything_in_it(board):
     line = plain_line(board)
     assert "\n" not in line
-    for part in ("10 calls/s", "target 1 up 75%", "target 2 down 25%", "rate_limited 2/s", "target 1 killed"):
+    for part in (
+        "10 calls/s",
+        "target 1 up 75%",
+        "target 2 down 25%",
+        "rate_limited 2/s",
+        "replayed 4",
+        "target 1 killed",
+    ):
         assert part in line
 
 
@@ -99,6 +108,7 @@ def test_the_live_panel_shows_the_same_figures(board):
         "127.0.0.1:9002",
         "down",
         "rate_limited",
+        "replayed",
         "target 1 killed",
     ):
         assert part in screen.getvalue()
@@ -121,7 +131,12 @@ def test_the_summary_sets_the_log_beside_the_callers(window):
     assert (summary.calls_logged, summary.calls_made) == (20, 20)
     assert summary.outcomes == {"answered": 16, "refused": 4}
     text = summary_text(summary)
-    for part in ("made 20 calls, the access log holds 20", "rate_limited 4", "stopped in 0.4 s"):
+    for part in (
+        "made 20 calls, the access log holds 20",
+        "rate_limited 4",
+        "with an idempotency key: replayed 4\n",
+        "stopped in 0.4 s",
+    ):
         assert part in text
     assert "could not be read" not in text
     assert "could not be read: 3" in summary_text(make_summary(window, 2.0, 20, 3, (0.42, True)))

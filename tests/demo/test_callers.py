@@ -50,6 +50,49 @@ def test_a_shop_without_the_permission_refunds_nothing():
         planned.learn(Answer(status, msgspec.json.encode(body)))
 
 
+def keyed_calls(plan, number):
+    """The next ``number`` payments that a shop wants made."""
+    creates = (
+        planned for planned in plan if planned.request.path.endswith("/payments") and planned.request.body
+    )
+    return itertools.islice(creates, number)
+
+
+@pytest.mark.parametrize("end", ["lost", "unknown", "in flight"])
+def test_a_payment_without_a_good_answer_is_sent_again_as_it_was_three_times_at_most(end):
+    shop = Shop("/v2", b"A: b\r\n", Random(1))
+    shop._seen.append("pay_0")
+    (first,) = keyed_calls(shop.plan(), 1)
+    made = [first.request]
+    planned = first
+    for _ in range(3):
+        planned.lost() if end == "lost" else planned.learn(Answer(502 if end == "unknown" else 409))
+        (planned,) = keyed_calls(shop.plan(), 1)
+        made.append(planned.request)
+    assert len(set(made)) == 1, "same key, same body"
+    planned.lost()
+    (other,) = keyed_calls(shop.plan(), 1)
+    assert other.request.headers != first.request.headers
+    assert lines(first.request.headers)["Idempotency-Key"]
+
+
+def test_now_and_then_a_payment_is_sent_again_although_it_was_answered():
+    shop = Shop("/v2", b"", Random(1))
+    keys = Counter()
+    body = msgspec.json.encode({"id": "pay_1", "amount_minor": 1, "status": "declined"})
+    for planned in keyed_calls(shop.plan(), 500):
+        keys[planned.request.headers] += 1
+        planned.learn(Answer(201, body))
+    assert set(keys.values()) == {1, 2}
+    assert 5 < sum(times == 2 for times in keys.values()) < 50
+
+
+def test_two_runs_use_different_keys():
+    first, second = (next(keyed_calls(Shop("/v2", b"", Random(1)).plan(), 1)).request for _ in range(2))
+    assert first.body == second.body
+    assert first.headers != second.headers
+
+
 def test_what_a_shop_remembers_is_bounded():
     shop = Shop("/v2", b"", Random(1))
     for number in range(2 * callers._REMEMBERED_MAX):
@@ -128,6 +171,21 @@ def reported(monkeypatch):
         return reports
 
     return play
+
+
+def test_a_call_without_an_answer_is_told_to_its_plan_and_one_with_a_bad_answer_is_not(monkeypatch):
+    monkeypatch.setattr(callers, "Connection", Scripted)
+    told = []
+
+    async def calls():
+        for answer in (NoAnswerError("cut"), Answer(201, b"not json")):
+            monkeypatch.setattr(Scripted, "answers", iter([answer]))
+            learn = Shop("/v2", b"", Random(1))._created
+            planned = Planned(Request("GET", "/"), learn, lambda answer=answer: told.append(answer))
+            await Traffic(1, lambda _answer: None)._one_call(Scripted(1), planned)
+
+    asyncio.run(calls())
+    assert [type(each) for each in told] == [NoAnswerError]
 
 
 def test_a_caller_goes_on_after_a_call_without_a_usable_answer(reported):

@@ -141,6 +141,35 @@ def test_a_consumer_sees_and_changes_only_its_own_payments(client):
     assert client.get("/v2/payments", headers=other).json == {"payments": []}
 
 
+def test_a_payment_is_found_by_its_key_within_its_owner_and_the_first_of_two(client):
+    for key in ("k-1", '"k-1"', "k-2"):
+        headers = {"X-Consumer-Id": "acme", "Idempotency-Key": key}
+        assert client.post("/v2/payments", json=GOOD, headers=headers).status_code == 201
+    created(client, owner="acme")
+    listed = client.get("/v2/payments", headers={"X-Consumer-Id": "acme"}).json["payments"]
+    assert len(listed) == 4, "the key guards nothing here"
+    found = client.get("/v2/payments?key=k-1", headers={"X-Consumer-Id": "acme"})
+    assert found.status_code == 200
+    assert found.json["created_at"] == min(each["created_at"] for each in listed)
+    for query, owner in (("k-1", "northwind"), ("k-3", "acme"), ("", "acme")):
+        answer = client.get(f"/v2/payments?key={query}", headers={"X-Consumer-Id": owner})
+        assert answer.status_code == 404
+
+
+def test_a_refund_is_found_by_its_key_and_its_payment(client):
+    headers = {"Idempotency-Key": '"r \\"1\\""'}
+    payment_id, other = created(client, owner="direct"), created(client, owner="direct")
+    for each in (payment_id, other):
+        client.post(f"/v2/payments/{each}/capture")
+    refund = client.post(f"/v2/payments/{payment_id}/refunds", json={"amount_minor": 250}, headers=headers)
+    assert refund.status_code == 201
+    path = "/v2/payments/{}/refunds?key=r%20%221%22"
+    assert client.get(path.format(payment_id)).json == refund.json
+    assert client.get(path.format(other)).status_code == 404
+    assert client.get(f"/v2/payments/{payment_id}/refunds").status_code == 404
+    assert client.get("/v2/payments?key=r%20%221%22").status_code == 404
+
+
 def test_a_list_is_newest_first_and_bounded(client):
     for number in range(3):
         created(client, owner="direct", reference=f"order {number}")

@@ -33,6 +33,13 @@ MEANINGS: Final = {
     "gateway.manager.address": "Where the manager listens.",
     "gateway.store": "Where revisions and consumers are kept.",
     "gateway.shared": "Where the state of several machines is shared.",
+    "gateway.ledger": "Where what became of calls with an idempotency key is kept. A text alone is its `store`.",
+    "gateway.ledger.store": "`embedded`, Redis or PostgreSQL; left out: where `shared` is.",
+    "gateway.ledger.disk": "What an embedded ledger may fill.",
+    "gateway.ledger.accept_loss": "Whether a store that may lose what it was told is used all the same.",
+    "gateway.ledger.lookup_key": "Hides callers' keys from a shared store; never to be changed.",
+    "gateway.ledger.keys": "Seal stored answers in a shared store; the last one seals, all open.",
+    "gateway.ledger.keys[].id": "By which answers name their key.",
     "gateway.trusted_proxies": "Whose `X-Forwarded-*` is believed.",
     "gateway.limits": "Bounds on what one caller may send.",
     "gateway.limits.header_bytes": "A whole header section.",
@@ -74,6 +81,7 @@ MEANINGS: Final = {
     "upstreams.<name>.connections": "Connections to one target from one worker.",
     "upstreams.<name>.concurrency": "Calls in progress at one target from one worker; `adaptive`: as many as its latency bears.",
     "upstreams.<name>.protocol": "What the targets speak; `h2`: HTTP/2 alone, for gRPC above all.",
+    "upstreams.<name>.forward_idempotency_key": "Whether the header with the caller's key goes on to the targets.",
     "upstreams.<name>.tls": "TLS towards `https://` targets, which are verified unless this says otherwise.",
     "upstreams.<name>.tls.ca": "Authorities that may have signed the servers' certificates, in PEM form; left out: the system's.",
     "upstreams.<name>.tls.certificate": "The gateway's own certificate, with its chain, for servers that ask for one.",
@@ -112,6 +120,36 @@ MEANINGS: Final = {
     "apis.<name>.versions.<name>.upstream": "Its own upstream.",
     "apis.<name>.routes[].match": "Method and path template.",
     "apis.<name>.routes[].idempotency": "Whether a repeated call runs once.",
+    "apis.<name>.routes[].idempotency.required": "Whether a call without a key is refused.",
+    "apis.<name>.routes[].idempotency.key": "Where the key stands; left out: in `Idempotency-Key`.",
+    "apis.<name>.routes[].idempotency.key.header": "In this header.",
+    "apis.<name>.routes[].idempotency.key.json": "At these places of the JSON body; several values make one key.",
+    "apis.<name>.routes[].idempotency.key.form": "In these fields of the form.",
+    "apis.<name>.routes[].idempotency.keep": "How long an answer is kept; after that a repeat runs again.",
+    "apis.<name>.routes[].idempotency.store_answers": "`success`: 4xx free the key, 5xx leave the outcome unknown.",
+    "apis.<name>.routes[].idempotency.wait": "How long a repeat waits for a call on its way; left out: not at all.",
+    "apis.<name>.routes[].idempotency.no_verdict": "Statuses that leave open whether the call ran.",
+    "apis.<name>.routes[].idempotency.not_run": "Statuses that say that it did not, and free the key.",
+    "apis.<name>.routes[].idempotency.in_progress": "An answer that says that the call still runs.",
+    "apis.<name>.routes[].idempotency.in_progress.status": "One of these.",
+    "apis.<name>.routes[].idempotency.in_progress.json": "Where the value stands.",
+    "apis.<name>.routes[].idempotency.in_progress.values": "One of these; left out: anything but null or empty.",
+    "apis.<name>.routes[].idempotency.fingerprint": "What tells one request from another; left out: the whole body.",
+    "apis.<name>.routes[].idempotency.fingerprint.json": "Values that count.",
+    "apis.<name>.routes[].idempotency.keep_headers": "Further fields of answers to store.",
+    "apis.<name>.routes[].idempotency.resolve": "The query that settles a call whose outcome is not known. A text alone is its `query`.",
+    "apis.<name>.routes[].idempotency.resolve.body": "The body of a POST query, JSON or a form.",
+    "apis.<name>.routes[].idempotency.resolve.upstream": "Whom to ask; left out: the route's own.",
+    "apis.<name>.routes[].idempotency.resolve.done": "Answers that say that it ran, one suffices; left out: 200 with JSON that is not empty.",
+    "apis.<name>.routes[].idempotency.resolve.done.status": "One of these.",
+    "apis.<name>.routes[].idempotency.resolve.done.json": "Where the value stands.",
+    "apis.<name>.routes[].idempotency.resolve.done.values": "One of these; left out: anything but null or empty.",
+    "apis.<name>.routes[].idempotency.resolve.released": "Answers that say that it never ran, one suffices.",
+    "apis.<name>.routes[].idempotency.resolve.released.status": "One of these.",
+    "apis.<name>.routes[].idempotency.resolve.released.json": "Where the value stands.",
+    "apis.<name>.routes[].idempotency.resolve.released.values": "One of these; left out: anything but null or empty.",
+    "apis.<name>.routes[].idempotency.resolve.settling": "How long after the call a 404 says that it never ran; left out: never.",
+    "apis.<name>.routes[].idempotency.resolve.answer": "`query`: the query's answer becomes the stored one.",
     "apis.<name>.routes[].limits": "Rates of each consumer on this route.",
     "apis.<name>.routes[].body": "The largest body; left out: `gateway.limits.body`.",
     "apis.<name>.routes[].priority": "Who is refused first under overload.",
@@ -131,6 +169,8 @@ DEFAULTS: Final = {
     "gateway.manager": "`{address: 127.0.0.1:9090}`",
     "gateway.workers": "`auto`",
     "upstreams.<name>.retry.on": "`[connect_failure]`",
+    "apis.<name>.routes[].idempotency.no_verdict": "`[502, 503, 504]`",
+    "apis.<name>.routes[].idempotency.not_run": "`[401, 429]`",
 }
 """Defaults that the schema cannot carry; a test compares them with the program."""
 
@@ -211,7 +251,8 @@ def _collect(path: str, node: Node, found: list[Table]) -> None:
         )
         if not _is_refused(place):
             for one in alternatives:
-                below += _inner(place, one)
+                if one.get("items") not in alternatives:  # a list of what may stand alone is told once
+                    below += _inner(place, one)
     about = ABOUT.get(path) or (str(node.get("description", "")) if path else "")
     found.append(Table(path, about, rows))
     for place, inner in below:

@@ -1,6 +1,7 @@
 """The reference of the configuration is what the program would write today, and says something of every key."""
 
 from faregate.model.config import Config
+from faregate.policies.idempotency.settings import settings_of
 from tests.docs.configuration_page import ABOUT, DEFAULTS, MEANINGS, PAGE, page, tables
 
 
@@ -42,4 +43,9 @@ def test_the_defaults_written_by_hand_are_the_programs() -> None:
         "gateway.manager",
         "gateway.workers",
         "upstreams.<name>.retry.on",
+        "apis.<name>.routes[].idempotency.no_verdict",
+        "apis.<name>.routes[].idempotency.not_run",
     }
+    idempotency = settings_of("required")
+    assert idempotency is not None
+    assert (idempotency.no_verdict, idempotency.not_run) == ([502, 503, 504], [401, 429])

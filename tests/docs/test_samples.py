@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from faregate.cli import ledger_settling
 from faregate.cli.app import COMMANDS
 from faregate.cli.check import command as check_command
 from faregate.compile import compile_config
@@ -21,6 +22,7 @@ from faregate.model.load import load
 from faregate.model.tree import SECTIONS
 from faregate.model.yaml_text import YamlText
 from faregate.records.lines import FIELDS
+from faregate.stores.ledger import secrets as ledger_secrets
 from tests.docs.pages import DOCS, ROOT, Block, blocks
 from tests.docs.sample_files import lay_certificates
 
@@ -214,4 +216,6 @@ def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
         "lock",
         "health.bin",
         "health.bin.lock",
+        ledger_secrets.FOLDER + "/",
+        ledger_settling.FILE,
     }

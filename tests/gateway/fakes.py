@@ -313,6 +313,13 @@ class World:
             self.plane.wheel.turn(self.time.now)
         self.run()
 
+    def pass_wheel(self, seconds: float, step: float = 0.05) -> None:
+        """Time goes on within the loop's turn, the wheel turning as it would."""
+        end = self.time.now + seconds
+        while self.time.now < end:
+            self.time.now = min(end, self.time.now + step)
+            self.plane.wheel.turn(self.time.now)
+
     def exchange_bytes(
         self, request: bytes, answer: bytes = OK, client: FakeTransport | None = None
     ) -> tuple[bytes, bytes]:

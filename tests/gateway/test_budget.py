@@ -36,6 +36,7 @@ def test_more_connections_calls_and_head_bytes_need_more() -> None:
     ):
         assert budget(more, 1, 0, 64 * GIB).fillable > least
     assert budget(gateway(), 1, 1 << 20, 64 * GIB).fillable > least
+    assert budget(gateway(), 1, 0, 64 * GIB, keeps=True).fillable > least
 
 
 def test_workers_share_what_the_machine_or_the_operator_gives() -> None:

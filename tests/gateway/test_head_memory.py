@@ -26,6 +26,7 @@ FIELD_LINES = [
     b"X-Consumer-Id: forged", b"Via: 1.1 other", b"TE: trailers", b"traceparent: broken", b"tracestate: a=1",
     b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"X-Note: 1", b"x-note: 2", b"Content-Type: a/b",
     b"Connection: x-note", b"Connection: keep-alive", b"X-Request-Id: own-1", b"Content-Length: 0", b"Cookie: a=b",
+    b"Idempotency-Key: k1", b"idempotency-key: k2", b'Idempotency-Key: "k 3"',
 ]  # fmt: skip
 HEADS = st.builds(
     lambda method, path, host, lines: (
@@ -176,17 +177,23 @@ CREDENTIAL_LINES = [
     b"Authorization: Basic YTpi", b"X-API-Key: k5\r\n folded", b"Connection: x-api-key", b"Connection: close, authorization",
     b"Transfer-Encoding: chunked", b"Content-Type: a/b", b"Expect: 100-continue", b"X-Forwarded-For: 198.51.100.7", b"TE: trailers",
     b"X-Forwarded-Host: h", b"X-Forwarded-Proto: https", b"X-Request-Id: r", b"traceparent: t", b"tracestate: a=b", b"Upgrade: x",
+    b"Idempotency-Key: k1", b"idempotency-key: k2", b"Idempotency-Key:k3", b"Idempotency-Key: a b", b"Idempotency-Key: ",
+    b"Idempotency-Key: " + b"k" * 257, b"Idempotency-Key: \xe9", b"Connection: idempotency-key", b"X-Note: Idempotency-Key: k4",
     b"Host: b", b"Content-Length: 3", b"Via: 1.1 x", b"X-Note: X-API-Key: k6", b"X-Long: " + b"a" * 5000,
 ]  # fmt: skip
 
 
-FACTS = set(Fields.__annotations__) - {"prepared"}
+FACTS = set(Fields.__annotations__) - {"prepared", "base", "passed"}
 
 
 def facts_of(parse: Callable[[bytes], Fields], section: bytes) -> object:
     try:
         fields = parse(section)
-        return {name: getattr(fields, name) for name in (*FACTS, "raw", "lines")}
+        apart = [] if fields.base is None else [b"Idempotency-Key: %b\r\n" % fields.idempotency_key]
+        lines = [b"Host: %b\r\n" % fields.host, *fields.lines]
+        assert fields.passed == b"".join(lines)
+        told = sorted(line.replace(b"idempotency-key: ", b"Idempotency-Key: ") for line in [*lines, *apart])
+        return told, {name: getattr(fields, name) for name in (*FACTS, "raw")}
     except Refusal as refusal:
         return refusal.code, refusal.reason
 

@@ -257,3 +257,61 @@ def test_w07_a_connection_that_ended_while_idle_is_never_lent_not_even_before_th
         world.run()
         world.pool.connect().deliver(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         assert [call.outcome for call in world.calls] == ["answered", "answered"]
+
+
+@living
+async def test_a_payment_gets_no_connection_that_its_target_may_be_about_to_close() -> None:
+    time = Time()
+    async with Server() as server:
+        pool = server.pool(time, idle_timeout=30.0)
+        connection = await opened(pool)
+        pool.give_back(connection, time())
+        time.now += 26.9  # 30 s less a tenth
+        assert pool.has_sure(time())
+        assert pool.take_sure(time()) is connection
+        pool.give_back(connection, time())
+        time.now += 27.1
+        assert not pool.has_sure(time())
+        assert pool.take_sure(time()) is None
+        assert pool.take(time()) is connection, "good enough for what may be repeated"
+        connection.close()
+        await settle()
+
+
+@living
+async def test_what_a_target_closed_while_idle_teaches_its_bound_until_it_is_doubted() -> None:
+    time = Time()
+    async with Server() as server:
+        pool = server.pool(time, idle_timeout=30.0)
+        one, other = await opened(pool), await opened(pool)
+        pool.give_back(one, time())
+        time.now += 5.0
+        pool.give_back(other, time())
+        one.eof_received()
+        assert pool.take_sure(time() + 2.9) is other
+        pool.give_back(other, time())
+        assert pool.take_sure(time() + 3.1) is None, "5 s less 2"
+        for _ in range(200):
+            time.now += 0.001
+            pool.reap(time())
+        assert pool.take_sure(time() + 20.0) is other, "forgotten: it may have been a restart"
+        one.close()
+        other.close()
+        await settle()
+
+
+@living
+async def test_at_the_cap_an_old_connection_makes_room_for_a_fresh_one() -> None:
+    time = Time()
+    async with Server() as server:
+        pool = server.pool(time, idle_timeout=30.0, max_connections=1)
+        pool.give_back(await opened(pool), time())
+        time.now += 29.0
+        assert pool.take_sure(time()) is None
+        assert pool.can_open()
+        fresh = await opened(pool)
+        await settle()
+        assert pool.open_count == 1, "the closed one is counted once"
+        fresh.close()
+        await settle()
+        assert pool.open_count == 0

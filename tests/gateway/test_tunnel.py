@@ -1,7 +1,5 @@
 """A tunnel between two played transports: what passes, who is told of an end and when, and that every end frees everything."""
 
-import asyncio
-import gc
 from collections.abc import Iterator
 from math import inf
 
@@ -10,9 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faregate.gateway.assembly import Runtime
-from faregate.gateway.exchange import Exchange
-from faregate.gateway.tunnel import Tunnel
-from faregate.gateway.tunnel_end import End
 from faregate.kernel.problems import Refusal
 from faregate.snapshot.call import PeerCertificate
 from faregate.snapshot.data import Upgrade
@@ -390,35 +385,3 @@ def test_whatever_happens_bytes_stay_in_order_and_the_end_frees_everything(
         assert len(world.calls) == 1
         reason(world)
         world.assert_nothing_left()
-
-
-@pytest.mark.parametrize("how", ["both_close", "caller_lost", "upstream_lost", "idle", "drain"])
-def test_a_tunnel_that_is_over_is_freed_without_the_garbage_collector(world: Tunnelled, how: str) -> None:
-    """A worker collects rarely: what waits for it, 20 objects a tunnel, let a soak's worker grow for half an hour."""
-    caller, there = world.open()
-    gc.collect()
-    match how:
-        case "both_close":
-            caller.deliver(said(CLOSE, closing(1000)))
-            there.deliver(frame(CLOSE, closing(1000)))
-        case "caller_lost":
-            caller.lose()
-        case "upstream_lost":
-            there.lose()
-        case "idle":
-            world.pass_time(400)
-        case _:
-            world.plane.drain()
-            world.run()
-    world.pass_time(120)
-    world.assert_nothing_left()
-    caller.protocol = there.protocol = asyncio.Protocol()  # event loops let go of theirs
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        gc.collect()
-        left = [one for one in gc.garbage if isinstance(one, Tunnel | End | Exchange)]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-    assert len(world.calls) == 1
-    assert left == []

@@ -87,6 +87,19 @@ def test_readings_merge_by_sum_mean_or_worker() -> None:
     assert 'worker="1"' not in render(totals)
 
 
+def test_what_all_workers_read_from_one_place_is_not_added_up() -> None:
+    totals = Totals(2)
+    for worker, unknown in enumerate((3, 4)):  # one looked a moment later
+        readings = [
+            Reading("faregate_ledger_unknown", (), unknown),
+            Reading("faregate_ledger_up", (), worker),
+        ]
+        totals.take(report(worker, readings=readings), 0)
+    text = render(totals)
+    assert "\nfaregate_ledger_unknown 4\n" in text
+    assert "\nfaregate_ledger_up 0.5\n" in text
+
+
 def test_series_beyond_the_ceiling_are_other_and_counted() -> None:
     totals = Totals(1)
     counts = [
@@ -215,4 +228,4 @@ def test_every_family_is_well_formed() -> None:
         assert list(family.buckets_us) == sorted(set(family.buckets_us))
         assert "worker" not in family.labels, "the manager adds that label"
         assert family.help.endswith(".")
-        assert family.across is not Across.MEAN or family.kind is Kind.GAUGE
+        assert family.across not in {Across.MEAN, Across.LARGEST} or family.kind is Kind.GAUGE

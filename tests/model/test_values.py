@@ -10,6 +10,7 @@ from faregate.model.apis import Api, Route, Version
 from faregate.model.consumers import Consumer
 from faregate.model.diagnostics import CODES
 from faregate.model.gateway import Gateway
+from faregate.model.ledger import HERE
 from faregate.model.plans import Plan
 from faregate.model.shape_errors import _TYPES
 from faregate.model.upstreams import Upstream
@@ -31,8 +32,7 @@ def declared(form: type, base: dict[str, Any], key: str, value: object) -> objec
         (Gateway, {}, "workers", "auto", 0),
         (Gateway, {}, "workers", 64, 64),
         (Gateway, {}, "manager", "off", None),
-        (Gateway, {}, "store", "postgresql://u:p@h/d", "postgresql"),
-        (Gateway, {}, "shared", "rediss://h", "rediss"),
+        (Gateway, {}, "store", "embedded", HERE),
         (Gateway, {}, "trusted_proxies", ["10.0.0.0/8", "10.0.0.1", "2001:DB8::/32"], ["10.0.0.0/8", "10.0.0.1/32", "2001:db8::/32"]),
         (Plan, {}, "limits", "10/second;10/minute", [Rate(10, 1000), Rate(10, 60_000)]),
         (Plan, {}, "limits", ["10/second", "10/second burst 20"], [Rate(10, 1000), Rate(10, 1000, 20)]),
@@ -74,7 +74,7 @@ def test_what_is_written_is_read(
         (Route, {}, "match", ["/a", "get /a", "TRACE /a", "CONNECT /a", "GET a", "GET  /a", "GET /a?x", "GET //a", "GET /a;b", "GET /../a", "GET",
                               "GET /{a}b", "GET /{a...}/b", "GET /{a}/{a}", "GET /{1}", "GET /%2f", "GET /%41", "GET /é", "GET /a b", "GET /" + "a" * 1024, 5]),
         (Route, {"match": "GET /a"}, "require", ["a b", "", "a:", ":a", "a::b", "a*", [5], None, "é"]),
-        (Route, {"match": "GET /a"}, "idempotency", ["on", True, {"keep": "1s"}, {"unknown": 1}]),
+        (Route, {"match": "GET /a"}, "idempotency", ["on", True, "required", "optional", {"keep": "1s"}, {"unknown": 1}]),
         (Route, {"match": "GET /a"}, "log", [{"request_body": "full"}, {"request_body": True}, "masked"]),
         (Route, {"match": "GET /a"}, "forward_credential", ["true", 1, None]),
         (Version, {}, "path", ["v1", "/v1/", "/{a}", "//", "", "/a b", None]),

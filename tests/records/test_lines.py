@@ -52,6 +52,7 @@ SHAPES = {
     "odd method": {"method": b"PURGE"},
     "gone": {"status": 0, "outcome": "client_gone"},
     "tls": {"tls": "TLSv1.3"},
+    "keyed": {"idempotency": "replayed", "tls": "TLSv1.3"},
     "escapes": {"path": '/a"b\\c\n\u2028\x00/é'},
     "line break in an id": {"request_id": b"a\nb"},
     "bodies": {

@@ -78,6 +78,21 @@ def test_calls_are_counted_by_route_status_class_and_outcome() -> None:
     assert counts(recorder) == {}, "a drain starts again from zero"
 
 
+def test_calls_with_an_idempotency_key_are_counted_once_by_what_became_of_them() -> None:
+    recorder = Recorder(None)
+    odd = {"path": "/v2/payments/%20"}  # rendered twice, the second time carefully
+    for result, others in (("completed", {}), ("replayed", {}), ("replayed", odd), ("", {}), ("unknown", {})):
+        recorder.record(make_call(idempotency=result, **others))
+    route = ("payments", "v2", "POST /payments")
+    keyed = {key: value for key, value in counts(recorder).items() if key[0] == "idempotency_total"}
+    assert keyed == {
+        ("idempotency_total", *route, "completed"): 1,
+        ("idempotency_total", *route, "replayed"): 2,
+        ("idempotency_total", *route, "unknown"): 1,
+    }
+    assert not [key for key in counts(recorder) if key[0] == "idempotency_total"]
+
+
 def test_durations_fall_into_their_buckets() -> None:
     recorder = Recorder(None)
     recorder.record(make_call(duration=0.0005, upstream_duration=0.00049))  # at a bound: within

@@ -179,9 +179,7 @@ class GatewayProcess:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return False
-        return bool(command) and not any(
-            part in command for part in (b"faregate.manager", b"faregate.compile")
-        )
+        return b"faregate.gateway.worker" in command
 
     def rss_bytes(self) -> int:
         """Resident memory of all workers."""

@@ -29,9 +29,12 @@ COMMANDS: Final[dict[str, str]] = {
     "demo": "Run a gateway, two example payment servers and live callers: no setup.",
     "token": "Make a JWT for development.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
+    "ledger": "Look at the records of idempotent calls, and settle those of unknown outcome.",
     "doctor": "Look whether this machine is fit to run the gateway.",
 }
-"""Name and one line of help; the module is ``faregate.cli.<name>``."""
+"""Name and one line of help; the module is ``faregate.cli.<name>``, with a function ``command``, or with
+``commands`` where it has several.
+"""
 
 
 def available_commands() -> list[str]:
@@ -71,9 +74,11 @@ def _command(chosen: str) -> TyperGroup:
     group = get_command(_app(wanted, names))
     assert isinstance(group, TyperGroup)
     for name in wanted:
-        for parameter in group.commands[name].params:
-            if isinstance(parameter, TyperOption | TyperArgument):
-                _read_environment(parameter)
+        command = group.commands[name]
+        for one in command.commands.values() if isinstance(command, TyperGroup) else (command,):
+            for parameter in one.params:
+                if isinstance(parameter, TyperOption | TyperArgument):
+                    _read_environment(parameter)
     return group
 
 
@@ -96,9 +101,13 @@ def _app(wanted: list[str], names: list[str]) -> typer.Typer:
     )
     app.callback()(_overview)
     for name in names:
-        command: Callable[..., None] = (
-            import_module(f"faregate.cli.{name}").command if name in wanted else _placeholder
-        )
+        command: Callable[..., None] = _placeholder
+        if name in wanted:
+            module = import_module(f"faregate.cli.{name}")
+            if hasattr(module, "commands"):
+                app.add_typer(module.commands, name=name)
+                continue
+            command = module.command
         app.command(name, help=None if name in wanted else COMMANDS[name], short_help=COMMANDS[name])(command)
     return app
 

@@ -1,8 +1,8 @@
 """``faregate doctor [FILE]``: whether this machine is fit to run the gateway, line by line, with what to do.
 
 Exit status 0: no problem (warnings may be shown); 1: a problem; 2: wrong usage. The report holds no secret
-and can be handed on. Nothing is changed, and nothing is sent but connections to the targets; ``--online``
-fetches key sets too.
+and can be handed on. Nothing is changed, and nothing is sent but connections to the targets and a question
+to the ledger; ``--online`` fetches key sets too.
 """
 
 import asyncio
@@ -48,6 +48,7 @@ def examine(file: Path | None, *, online: bool) -> "list[Finding]":
     """Every finding, of the machine first. ``file`` None: ``faregate.yaml`` if it is there."""
     from faregate.cli.doctor_certificates import check_certificates
     from faregate.cli.doctor_findings import warning
+    from faregate.cli.doctor_ledger import check_ledger
     from faregate.cli.doctor_machine import Machine, check_machine
     from faregate.cli.doctor_memory import check_memory
     from faregate.cli.doctor_network import check_network
@@ -82,6 +83,7 @@ def examine(file: Path | None, *, online: bool) -> "list[Finding]":
     if whole:
         findings.append(check_memory(snapshot))
         findings += check_certificates(snapshot, time.time())
+        findings += asyncio.run(check_ledger(snapshot))
         findings += asyncio.run(check_network(snapshot, online=online))
     return findings
 

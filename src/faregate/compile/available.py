@@ -14,13 +14,14 @@ Applies: TypeAlias = Callable[[Value], bool]
 
 class Missing(NamedTuple):
     """``pattern``: where it is written; ``applies``: whether a value asks for it; ``meanwhile``: what to do
-    instead.
+    instead; ``within``: whether it does so in this configuration.
     """
 
     pattern: Pattern
     applies: Applies
     what: str
     meanwhile: str
+    within: Callable[[dict[str, Value]], bool] = bool
 
 
 def _begins(*starts: str) -> Applies:
@@ -31,23 +32,24 @@ def _equals(word: str) -> Applies:
     return lambda value: value == word
 
 
-def _wants_idempotency(value: Value) -> bool:
-    return isinstance(value, dict) or value in ("required", "optional")
+_LIMITS: Final = (
+    ("plans", ANY, "limits"), ("plans", ANY, "quota"), ("plans", ANY, "concurrency"),
+    ("apis", ANY, "limits"), ("apis", ANY, "routes", ANY, "limits"),
+    ("apis", ANY, "versions", ANY, "routes", ANY, "limits"),
+)  # fmt: skip
 
 
-_IDEMPOTENCY: Final = (
-    "idempotency keys",
-    "write `idempotency: off`, and let the service itself refuse repeated payments",
-)
+def _limits(data: dict[str, Value]) -> bool:
+    return any(value not in ([], None) for pattern in _LIMITS for _, value in matches(data, pattern))
+
 
 NOT_AVAILABLE: Final = (
     Missing(("gateway", "store"), _begins("postgresql://"), "PostgreSQL stores", "write `store: embedded`"),
-    Missing(("gateway", "shared"), _begins("redis://", "rediss://"), "shared Redis stores",
-            "write `shared: embedded`; limits then hold for each machine"),
+    Missing(("gateway", "shared"), _begins("redis://", "rediss://"), "limits in a shared Redis",
+            "write `shared: embedded`; limits then hold for each machine, and `ledger` may be in Redis",
+            _limits),
     Missing(("apis", ANY, "versions", "by"), _equals("header"), "versions chosen by header",
             "give each version a `path`"),
-    Missing(("apis", ANY, "routes", ANY, "idempotency"), _wants_idempotency, *_IDEMPOTENCY),
-    Missing(("apis", ANY, "versions", ANY, "routes", ANY, "idempotency"), _wants_idempotency, *_IDEMPOTENCY),
 )  # fmt: skip
 
 
@@ -55,7 +57,7 @@ def check_available(data: dict[str, Value], findings: Findings) -> None:
     """Reports every place that asks for what does not exist yet."""
     for row in NOT_AVAILABLE:
         for path, value in matches(data, row.pattern):
-            if row.applies(value):
+            if row.applies(value) and row.within(data):
                 key = next(step for step in reversed(path) if isinstance(step, str))
                 message = f"`{key}`: {row.what} are not available in this release"
                 findings.add("not_available", path, message, expected=row.meanwhile, at_key=True)

@@ -11,6 +11,7 @@ from faregate.compile.available import check_available
 from faregate.compile.certificates import Credentials, check_certificates, listener_tls
 from faregate.compile.completeness import check_completeness
 from faregate.compile.conflicts import check_conflicts
+from faregate.compile.idempotency import check_idempotency, check_public
 from faregate.compile.key_material import check_issuers, resolve
 from faregate.compile.lint import lint
 from faregate.compile.lint_callers import lint_callers
@@ -44,12 +45,14 @@ def compile_config(
         check_available(data, findings)
         check_conflicts(data, findings)
         check_completeness(data, findings)
+        check_public(data, findings)
         key_sets = check_issuers(loaded.tree, findings)
         check_upstream_protocol(loaded.tree, findings)
         check_upstream_tls(loaded.tree, findings)
         certificates = check_certificates(loaded.tree, wall, findings)
     known = loaded.config or loaded.partial
     if known is not None:
+        check_idempotency(known, findings)
         lint(known, findings)
         lint_callers(known, loaded.tree.data, wall, findings)
     diagnostics = place_findings(findings, loaded.tree.owner)
@@ -86,4 +89,5 @@ def _snapshot(
         ),
         versions=versions,
         routes=routes,
+        needs_ledger=any(route.idempotency is not None for route in routes),
     )

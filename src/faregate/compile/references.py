@@ -10,11 +10,14 @@ from faregate.compile.walk import ANY, Pattern, mapping, matches
 from faregate.model.diagnostics import Findings, TreePath, Value, nearest_name
 from faregate.model.interpolate import Unfilled, shown
 
+_RESOLVE_UPSTREAM: Final = ("idempotency", "resolve", "upstream")
 REFERENCES: Final[tuple[tuple[Pattern, str, str], ...]] = (
     (("consumers", ANY, "plan"), "plans", "plan"),
     (("consumers", ANY, "credentials", ANY, "jwt", "issuer"), "issuers", "issuer"),
     (("apis", ANY, "upstream"), "upstreams", "upstream"),
     (("apis", ANY, "versions", ANY, "upstream"), "upstreams", "upstream"),
+    (("apis", ANY, "routes", ANY, *_RESOLVE_UPSTREAM), "upstreams", "upstream"),
+    (("apis", ANY, "versions", ANY, "routes", ANY, *_RESOLVE_UPSTREAM), "upstreams", "upstream"),
     (("apis", ANY, "versions", ANY, "preview", ANY), "consumers", "consumer"),
 )
 """Where a name is written, the section it must be in, and what the thing is called."""

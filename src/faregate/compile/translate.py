@@ -6,6 +6,7 @@ Pure: no file is read and nothing can fail here; whatever could has been reporte
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from faregate.compile import idempotency_records
 from faregate.kernel.units import Rate
 from faregate.model import apis, consumers, gateway, plans, upstreams
 from faregate.model.config import Config
@@ -39,6 +40,7 @@ def gateway_record(
             calls=limits.calls,
             memory=limits.memory,
         ),
+        ledger=idempotency_records.ledger_record(declared),
     )
 
 
@@ -84,6 +86,7 @@ def upstream_record(
         tls=tls or data.UpstreamTls(),
         concurrency=declared.concurrency,
         protocol=declared.protocol,
+        forward_idempotency_key=declared.forward_idempotency_key,
     )
 
 
@@ -201,6 +204,7 @@ def _route(  # noqa: PLR0913, PLR0917 - what a route inherits comes from five pl
         log_request_body="masked" if route.log.request_body == "masked" else "",
         log_response_body="masked" if route.log.response_body == "masked" else "",
         upgrade=None if route.upgrade is None else _upgrade(route.upgrade),
+        idempotency=idempotency_records.idempotency_record(route.idempotency, prefix, upstream),
     )
 
 

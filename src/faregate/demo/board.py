@@ -36,6 +36,14 @@ class RefusalRow(msgspec.Struct, frozen=True):
     total: int
 
 
+class KeyedRow(msgspec.Struct, frozen=True):
+    """Calls with an idempotency key by what became of them: a second now, and since the start."""
+
+    result: str
+    per_second: float
+    total: int
+
+
 class Board(msgspec.Struct, frozen=True):
     """One moment of the demo. Times in seconds or ms as named; rates over the last three seconds."""
 
@@ -46,6 +54,7 @@ class Board(msgspec.Struct, frozen=True):
     p99_ms: float
     targets: tuple[TargetRow, ...]
     refusals: tuple[RefusalRow, ...]
+    keyed: tuple[KeyedRow, ...]
     not_answered: int
 
 
@@ -57,6 +66,7 @@ class Summary(msgspec.Struct, frozen=True):
     calls_made: int
     outcomes: dict[str, int]
     refusals: dict[str, int]
+    keyed: dict[str, int]
     not_answered: int
     p50_ms: float
     p99_ms: float
@@ -91,6 +101,10 @@ def make_board(
             RefusalRow(code, recent.refusals[code] / seconds, total)
             for code, total in window.total.refusals.most_common()
         ),
+        keyed=tuple(
+            KeyedRow(result, recent.keyed[result] / seconds, total)
+            for result, total in window.total.keyed.most_common()
+        ),
         not_answered=window.total.not_answered,
     )
 
@@ -107,6 +121,7 @@ def make_summary(
         calls_made=calls_made,
         outcomes=dict(total.outcomes.most_common()),
         refusals=dict(total.refusals.most_common()),
+        keyed=dict(total.keyed.most_common()),
         not_answered=total.not_answered,
         p50_ms=_milliseconds(latency, 50),
         p99_ms=_milliseconds(latency, 99),

@@ -2,12 +2,14 @@
 
 Each caller has a rate and a few connections; what it does next is drawn from a seeded generator, so two
 runs do alike. A caller remembers the payments it made, bounded, and takes one out before it captures or
-refunds it: an honest caller is never refused by its own doing. Whether a call succeeded is for ``figures``
-to count.
+refunds it: an honest caller is never refused by its own doing. Payments and refunds carry a key; what got no
+good answer is sent again with the same key and body, and now and then one that did, as callers do whose own
+network failed. Whether a call succeeded is for ``figures`` to count.
 """
 
 import asyncio
 import itertools
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +22,10 @@ from faregate.demo.folder import Credentials
 from faregate.demo.http_client import Answer, Connection, NoAnswerError, Request
 
 _REMEMBERED_MAX: Final = 256
+_AGAIN_MAX: Final = 3
+"""How often a call is sent again."""
+_AGAIN_ANYWAY: Final = 0.04
+"""Share of the payments that are sent again although they were answered."""
 _CARDS: Final = (
     {"number": "4242424242424242"},
     {"number": "5555555555554444"},
@@ -44,6 +50,8 @@ class Planned:
 
     request: Request
     learn: Callable[[Answer], None] = field(default=lambda _answer: None)
+    lost: Callable[[], None] = field(default=lambda: None)
+    """What to do when no usable answer came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,8 @@ class Shop:
         self._random = random
         self._refunds = refunds
         self._number = itertools.count(1)
+        self._run = secrets.token_hex(4)  # keys of another run are other keys
+        self._again: deque[tuple[Request, Callable[[Answer], None], int]] = deque(maxlen=_REMEMBERED_MAX)
         self._seen: deque[str] = deque(maxlen=_REMEMBERED_MAX)
         self._authorized: deque[str] = deque(maxlen=_REMEMBERED_MAX)
         self._captured: deque[tuple[str, int]] = deque(maxlen=_REMEMBERED_MAX)
@@ -72,7 +82,9 @@ class Shop:
     def plan(self) -> Iterator[Planned]:
         while True:
             lot = self._random.random()
-            if lot < 0.25 or not self._seen:
+            if self._again and lot < 0.25:
+                yield self._keyed(*self._again.popleft())
+            elif lot < 0.25 or not self._seen:
                 yield self._create()
             elif lot < 0.40 and self._authorized:
                 yield self._capture(self._authorized.popleft())
@@ -83,8 +95,28 @@ class Shop:
             else:
                 yield Planned(self._request("GET", "/" + self._random.choice(self._seen)))
 
-    def _request(self, method: str, rest: str, body: bytes = b"") -> Request:
-        return Request(method, f"{self._path}/payments{rest}", self._headers, body)
+    def _request(self, method: str, rest: str, body: bytes = b"", *, keyed: bool = False) -> Request:
+        headers = self._headers
+        if keyed:
+            headers += b"Idempotency-Key: %b-%d\r\n" % (self._run.encode(), next(self._number))
+        return Request(method, f"{self._path}/payments{rest}", headers, body)
+
+    def _keyed(self, request: Request, learn: Callable[[Answer], None], again: int = 0) -> Planned:
+        """A call with a key, to be sent again when its answer is missing or says that it is not known."""
+
+        def repeat() -> None:
+            if again < _AGAIN_MAX:
+                self._again.append((request, learn, again + 1))
+
+        def learned(answer: Answer) -> None:
+            if answer.status >= 500 or answer.status == 409:
+                repeat()
+                return
+            learn(answer)
+            if not again and request.path.endswith("/payments") and self._random.random() < _AGAIN_ANYWAY:
+                self._again.append((request, lambda _answer: None, _AGAIN_MAX))
+
+        return Planned(request, learned, repeat)
 
     def _create(self) -> Planned:
         body = {
@@ -93,7 +125,7 @@ class Shop:
             "reference": f"order {next(self._number)}",
             "card": self._random.choices(_CARDS, _CARD_WEIGHTS)[0],
         }
-        return Planned(self._request("POST", "", msgspec.json.encode(body)), self._created)
+        return self._keyed(self._request("POST", "", msgspec.json.encode(body), keyed=True), self._created)
 
     def _created(self, answer: Answer) -> None:
         if answer.status == 201:
@@ -112,7 +144,8 @@ class Shop:
 
     def _refund(self, payment_id: str, amount_minor: int) -> Planned:
         body = msgspec.json.encode({"amount_minor": self._random.randint(1, amount_minor)})
-        return Planned(self._request("POST", f"/{payment_id}/refunds", body))
+        refund = self._request("POST", f"/{payment_id}/refunds", body, keyed=True)
+        return self._keyed(refund, lambda _answer: None)
 
 
 def _repeated(*requests: Request) -> Iterator[Planned]:
@@ -129,7 +162,9 @@ def cast(credentials: Credentials, seed: int = 7) -> list[Caller]:
     refund = msgspec.json.encode({"amount_minor": 100})
     ledger = _api_key(keys["ledger-report"])
     listed = Request("GET", "/v2/payments?limit=5", ledger)
-    not_allowed = Request("POST", "/v2/payments/pay_1/refunds", ledger, refund)
+    not_allowed = Request(
+        "POST", "/v2/payments/pay_1/refunds", ledger + b"Idempotency-Key: not-allowed\r\n", refund
+    )
     return [
         Caller("acme-shop", 90, 12, shop.plan()),
         Caller("northwind", 50, 8, northwind.plan()),
@@ -199,7 +234,9 @@ class Traffic:
         try:
             answer = await connection.call(planned.request)
             planned.learn(answer)
-        except (NoAnswerError, msgspec.MsgspecError):
+        except NoAnswerError:
+            planned.lost()
+        except msgspec.MsgspecError:
             answer = None
         finally:
             self._report(answer)

@@ -57,6 +57,7 @@ class LogLine(msgspec.Struct):
     status: int = 0
     outcome: str = ""
     refusal: str = ""
+    idempotency: str = ""
     target: str = ""
     duration_us: int = 0
     upstream_us: int = 0
@@ -68,6 +69,7 @@ class Figures:
     __slots__ = (
         "calls",
         "durations",
+        "keyed",
         "latency",
         "not_answered",
         "outcomes",
@@ -79,6 +81,7 @@ class Figures:
         self.calls = 0
         self.outcomes: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.keyed: Counter[str] = Counter()
         self.targets: dict[str, Histogram] = {}
         self.durations = Histogram()
         self.latency = Histogram()
@@ -90,6 +93,8 @@ class Figures:
         self.outcomes[line.outcome] += 1
         if line.refusal:
             self.refusals[line.refusal] += 1
+        if line.idempotency:
+            self.keyed[line.idempotency] += 1
         if line.target:
             self.targets.setdefault(line.target, Histogram()).add(line.upstream_us / 1e6)
 
@@ -97,6 +102,7 @@ class Figures:
         self.calls += other.calls
         self.outcomes.update(other.outcomes)
         self.refusals.update(other.refusals)
+        self.keyed.update(other.keyed)
         for target, histogram in other.targets.items():
             self.targets.setdefault(target, Histogram()).merge(histogram)
         self.durations.merge(other.durations)

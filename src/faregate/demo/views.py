@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -36,7 +37,7 @@ class Welcome:
         body = (
             '{"amount_minor":1250,"currency":"EUR","reference":"test","card":{"number":"4242424242424242"}}'
         )
-        json = "-H 'Content-Type: application/json'"
+        json = "-H 'Content-Type: application/json' -H 'Idempotency-Key: mine-1'"
         return [
             *self.notes,
             f"gateway   http://127.0.0.1:{self.ports.gateway}",
@@ -51,6 +52,7 @@ class Welcome:
             f"  TOKEN={self.credentials.tokens['you']}",
             f'  curl -i -H "X-API-Key: $KEY" {base}',
             f"  curl -i -H \"Authorization: Bearer $TOKEN\" {json} -d '{body}' {base}",
+            "  (the same line again: the same answer, and no second payment)",
             f"  curl -i {base}                      # no credential: 401",
             f"  tail -f {self.folder.access_log}",
             "",
@@ -161,11 +163,13 @@ def plain_line(board: Board) -> str:
     )
     current = [f"{row.code} {row.per_second:.0f}/s" for row in board.refusals if row.per_second >= 0.5]
     refused = ", ".join(current) or "none"
+    replayed = sum(row.total for row in board.keyed if row.result == "replayed")
+    replays = f" | replayed {replayed}" if replayed else ""
     unanswered = f" | no answer {board.not_answered}" if board.not_answered else ""
     return (
         f"{board.elapsed_s:4d} s | {board.calls_per_second:5.0f} calls/s"
         f" | p50 {board.p50_ms:.1f} p99 {board.p99_ms:.1f} ms"
-        f" | {targets} | refused: {refused}{unanswered} | {board.scene}"
+        f" | {targets} | refused: {refused}{replays}{unanswered} | {board.scene}"
     )
 
 
@@ -190,7 +194,10 @@ def drawn(board: Board) -> Panel:
     refusals = Table("refused because", "a second", "in all", box=None, padding=(0, 2, 0, 0))
     for refusal in board.refusals:
         refusals.add_row(refusal.code, f"{refusal.per_second:.1f}", f"{refusal.total:,}")
-    body = Group(head, scene, Text(), targets, Text(), refusals)
+    keyed = Table("with a key", "a second", "in all", box=None, padding=(0, 2, 0, 0))
+    for row_of_keys in board.keyed:
+        keyed.add_row(row_of_keys.result, f"{row_of_keys.per_second:.1f}", f"{row_of_keys.total:,}")
+    body = Group(head, scene, Text(), targets, Text(), Columns([refusals, keyed], padding=(0, 4)))
     return Panel(
         body, title=f"faregate demo, {board.elapsed_s} s", subtitle="Ctrl-C ends it", title_align="left"
     )
@@ -201,10 +208,12 @@ def summary_text(summary: Summary) -> str:
     outcomes = ", ".join(f"{count:,} {name}" for name, count in summary.outcomes.items()) or "none"
     refusals = ", ".join(f"{code} {count:,}" for code, count in summary.refusals.items()) or "none"
     calls = f"the callers made {summary.calls_made:,} calls, the access log holds {summary.calls_logged:,}"
+    keyed = ", ".join(f"{name} {count:,}" for name, count in summary.keyed.items())
     latency = f"p50 {summary.p50_ms:.1f} ms, p99 {summary.p99_ms:.1f} ms"
     lines = [
         f"ran {summary.duration_s} s; {calls}: {outcomes}",
         f"refused: {refusals}",
+        *([f"with an idempotency key: {keyed}"] if keyed else []),
         f"{latency}; no answer: {summary.not_answered}",
     ]
     if summary.unreadable_lines:

@@ -86,7 +86,7 @@ class Answering(Ending):
         if client.lost:
             outcome = CLIENT_GONE
         else:
-            outcome = ANSWERED
+            outcome = self._answered_as
             request_body = self.body
             if (
                 head.common
@@ -228,7 +228,7 @@ class Answering(Ending):
         now = self.now
         self.call.upstream_duration = now - self._sent_at
         self.now = self.plane.monotonic()  # what came since the last byte is our own share
-        self._finish(CLIENT_GONE if self.client.lost else ANSWERED)
+        self._finish(CLIENT_GONE if self.client.lost else self._answered_as)
 
     def client_full(self) -> None:
         if self._upstream_connection is not None:

@@ -21,6 +21,7 @@ from faregate.gateway.balance import Balancer, make_balancer
 from faregate.gateway.gradient import Gate
 from faregate.gateway.http1.sections import FieldsMemory
 from faregate.gateway.http2.upstream_pool import Http2Pool
+from faregate.gateway.keeping import Keeping, Recordkeeping
 from faregate.gateway.pool import Pool
 from faregate.gateway.router import Router
 from faregate.gateway.upgrading import Tunnels, Upgrading, handshake_step, place_step, room_step
@@ -141,7 +142,8 @@ class Runtime:
     """One revision as a worker runs it. Immutable but for what the balancers learn.
 
     ``plans``, ``parts`` and ``records``: what came of sections by their digests, for the next revision.
-    ``large``: what would take long to free at once (``retiring``).
+    ``keeping``: the routes that keep records in the ledger. ``large``: what would take long to free at once
+    (``retiring``).
     """
 
     def __init__(
@@ -163,19 +165,21 @@ class Runtime:
         self.plans: tuple[Plan, ...] = ()
         self.parts: dict[bytes, Part] = {}
         self.records: dict[bytes, tuple[Route, ...]] = {}
+        self.keeping: list[ReadyRoute] = []
         self.large: list[dict[Any, Any] | list[Any]] = []
         self.fields = FieldsMemory(self.limits.header_bytes, self.limits.headers)
 
 
-def assemble(
+def assemble(  # noqa: PLR0913, PLR0917 - as ``assembling``
     snapshot: Snapshot,
     counters: "Counters",
     keysets: "KeySets",
     loop: asyncio.AbstractEventLoop,
     previous: Runtime | None = None,
+    keeper: Recordkeeping | None = None,
 ) -> Runtime:
     """``assembling`` of a snapshot that is at hand, in one go."""
-    return finish(assembling(open_sections(encode(snapshot)), counters, keysets, loop, previous))
+    return finish(assembling(open_sections(encode(snapshot)), counters, keysets, loop, previous, keeper))
 
 
 def finish(steps: Generator[None, None, Runtime]) -> Runtime:
@@ -189,19 +193,21 @@ def finish(steps: Generator[None, None, Runtime]) -> Runtime:
             return made
 
 
-def assembling(
+def assembling(  # noqa: PLR0913, PLR0917 - what a runtime is made from
     sections: Sections,
     counters: "Counters",
     keysets: "KeySets",
     loop: asyncio.AbstractEventLoop,
     previous: Runtime | None = None,
+    keeper: Recordkeeping | None = None,
 ) -> Generator[None, None, Runtime]:
     """Builds everything a worker needs to run a snapshot, beside what is running now, and yields wherever
     calls may come between: each piece takes a fraction of a millisecond.
 
     What came of a section of consumers or routes that ``previous`` had as well is taken from it. Upstreams
     come last: their targets are shared with what is running. Pools of targets that are gone are closed by
-    ``retire`` once the new one serves. Raises ``ValueError`` when the snapshot cannot be put to work.
+    ``retire`` once the new one serves. ``keeper``: the ledger, for routes that need it. Raises
+    ``ValueError`` when the snapshot cannot be put to work.
     """
     head = sections.head
     same_plans = previous is not None and previous.plans == head.plans  # consumers keep what plans say
@@ -237,14 +243,8 @@ def assembling(
     routes = []
     for number, route in enumerate(snapshot.routes):
         version = snapshot.versions[route.version]
-        ready = ReadyRoute(route, version, None)
-        ready.steps = build_steps(route, version)
-        if route.upgrade is not None:
-            build_steps.take_upgrades(ready, route.upgrade, tunnels)
+        ready = _ready(route, version, build_steps, tunnels, keeper)
         ready.answer_headers, ready.upstream_headers = version_headers[route.version]
-        ready.log_fields = '"api":{},"version":{},"route":{}'.format(
-            *(msgspec.json.encode(text).decode() for text in (route.api, version.name, route.label))
-        )
         routes.append(ready)
         router.add(route.method, route.template, ready)
         if not number % _ROUTES_AT_ONCE:
@@ -265,8 +265,31 @@ def assembling(
     tunnels.most = snapshot.gateway.limits.connections // 2
     runtime = Runtime(snapshot, router, upstreams, tunnels)
     runtime.plans, runtime.parts, runtime.records = head.plans, parts, records
+    runtime.keeping = [route for route in routes if route.keeping is not None]
     runtime.large = [index.keys, *index.subjects.values(), parts, records, routes, router.nodes]
     return runtime
+
+
+def _ready(
+    route: Route,
+    version: Version,
+    build_steps: "_StepBuilder",
+    tunnels: Tunnels,
+    keeper: Recordkeeping | None,
+) -> ReadyRoute:
+    """One route with its steps and what else its calls need, but for its upstream."""
+    ready = ReadyRoute(route, version, None)
+    ready.steps = build_steps(route, version)
+    if route.upgrade is not None:
+        build_steps.take_upgrades(ready, route.upgrade, tunnels)
+    if route.idempotency is not None:
+        if keeper is None:
+            raise ValueError("the ledger is not open")
+        ready.keeping = Keeping(route.idempotency, route, version, keeper)
+    ready.log_fields = '"api":{},"version":{},"route":{}'.format(
+        *(msgspec.json.encode(text).decode() for text in (route.api, version.name, route.label))
+    )
+    return ready
 
 
 def retire(previous: Runtime, current: Runtime) -> None:

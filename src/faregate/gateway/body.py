@@ -22,11 +22,15 @@ RATE_BYTES_PER_S: Final = 1024
 
 
 class RequestBody:
-    """``left``: bytes still to come, -1 while a chunked body goes on, 0 once it is complete."""
+    """``left``: bytes still to come, -1 while a chunked body goes on, 0 once it is complete.
+
+    ``collects``: the whole of it is wanted before anything is sent (``content``).
+    """
 
     __slots__ = (
         "_decoder",
         "_held",
+        "_plain",
         "captured",
         "expect",
         "left",
@@ -35,11 +39,19 @@ class RequestBody:
         "started_at",
     )
 
-    def __init__(
-        self, fields: Fields, bytes_max: int, trailer_limits: tuple[int, int], *, capture: bool, now: float
+    def __init__(  # noqa: PLR0913 - one value per property
+        self,
+        fields: Fields,
+        bytes_max: int,
+        trailer_limits: tuple[int, int],
+        *,
+        capture: bool,
+        now: float,
+        collects: bool = False,
     ) -> None:
         self._decoder: ChunkDecoder | None = None
         self._held: list[bytes] | None = []
+        self._plain: list[bytes] | None = [] if collects and fields.chunked else None
         self.captured: bytearray | None = bytearray() if capture else None
         self.expect = fields.expect
         self.left = fields.content_length
@@ -76,6 +88,11 @@ class RequestBody:
         """The body was kept waiting: its grace begins anew."""
         self.paced_from = max(self.paced_from, now - self.received_bytes / RATE_BYTES_PER_S)
 
+    def content(self) -> bytes:
+        """The whole body, decoded; for one that ``collects``, once nothing is left and before ``release``."""
+        pieces = self._held if self._plain is None else self._plain
+        return b"" if pieces is None else b"".join(pieces)
+
     def release(self) -> list[bytes]:
         """What was held, ready to be sent; from now on ``feed`` hands everything on."""
         held = self._held or []
@@ -89,6 +106,7 @@ class RequestBody:
     def drop(self) -> None:
         """The body will go nowhere."""
         self._held = []
+        self._plain = None
         self._decoder = None
 
     def _feed_chunked(self, decoder: ChunkDecoder, data: bytes) -> tuple[bytes, bytes]:
@@ -102,6 +120,8 @@ class RequestBody:
         for piece in pieces:
             self.received_bytes += len(piece)
             self._capture(piece)
+            if self._plain is not None:
+                self._plain.append(piece)
             framed.append(encode_chunk(piece))
         rest = b""
         if decoder.done:

@@ -3,7 +3,8 @@
 One formula, printed at the start, shown by a metric and held against measured memory by tests:
 
     connections x (own, TLS + held of later requests + held of answers)
-    + calls x (head + body on its way up + answer on its way down + captured for the log)
+    + calls x (head + body on its way up + answer on its way down + captured for the log + kept whole
+      where a route has ``idempotency``)
     + caches + log queue + program and configuration
 
 It is what callers could fill if all of them did their worst at once, so it lies far above common use. Where
@@ -34,6 +35,10 @@ wait before it; that is less than the read counted here, and leaves room for 64 
 """
 CALL_OWN_BYTES: Final = 16 << 10
 CAPTURED_BYTES_MAX: Final = 2 * (64 << 10)
+KEPT_BYTES_MAX: Final = 3 * (1 << 20) + 4 * (64 << 10)
+"""Of a call whose route keeps records: its body whole, as it came, decoded and joined, of which a route takes
+1 MiB at most; and its answer, held, packed, sealed and on its way to the ledger.
+"""
 CACHES_BYTES: Final = 96 << 20
 """Tokens 32 MiB, field sections 25 MiB, identities, series of metrics, learned lines."""
 LOG_QUEUE_BYTES: Final = 16 << 20
@@ -59,8 +64,12 @@ class Budget(NamedTuple):
         return min(self.fillable, self.watched)
 
 
-def budget(gateway: "Gateway", workers: int, snapshot_bytes: int, machine_bytes: int) -> Budget:
-    """The budget of each of ``workers``. ``machine_bytes``: see ``machine_memory``."""
+def budget(
+    gateway: "Gateway", workers: int, snapshot_bytes: int, machine_bytes: int, *, keeps: bool = False
+) -> Budget:
+    """The budget of each of ``workers``. ``machine_bytes``: see ``machine_memory``; ``keeps``: a route has
+    ``idempotency``.
+    """
     limits = gateway.limits
     connection = CONNECTION_OWN_BYTES + max(limits.header_bytes, HELD_BYTES_MAX) + HELD_BYTES_MAX
     if any(listener.tls is not None for listener in gateway.listen):
@@ -71,6 +80,7 @@ def budget(gateway: "Gateway", workers: int, snapshot_bytes: int, machine_bytes:
         + UPSTREAM_HELD_BYTES_MAX
         + READ_BYTES_MAX
         + CAPTURED_BYTES_MAX
+        + (KEPT_BYTES_MAX if keeps else 0)
     )
     fixed = PROGRAM_BYTES + CACHES_BYTES + LOG_QUEUE_BYTES + CONFIGURATION_FACTOR * snapshot_bytes
     fillable = fixed + limits.connections * connection + limits.calls * call

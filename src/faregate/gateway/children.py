@@ -81,6 +81,19 @@ async def start_worker(settings: WorkerSettings) -> asyncio.subprocess.Process:
     )
 
 
+async def start_ledger(folder: Path, disk_bytes: int) -> asyncio.subprocess.Process:
+    """The process of the embedded ledger in ``folder``. Raises OSError."""
+    return await start_child(
+        sys.executable,
+        "-m",
+        "faregate.stores.ledger.embedded.program",
+        str(folder),
+        str(disk_bytes),
+        *(["--events"] if Voice.events else []),
+        stdin=asyncio.subprocess.PIPE,
+    )
+
+
 async def start_manager(listening: int, name: str, feed: Path, workers: int) -> asyncio.subprocess.Process:
     """The manager process with its listening socket, configured under the host ``name``. Raises OSError."""
     return await start_child(

@@ -51,7 +51,7 @@ class Dispatching(Answering):
             pool: Pool = target.pool  # type: ignore[assignment]  # put there by ReadyUpstream
             gate = target.gate
             if gate is None or gate.admits(priority, target.in_flight):
-                connection = pool.take(now)
+                connection = pool.take_sure(now) if self.attempt else pool.take(now)
                 if connection is not None or pool.can_open():
                     break
                 full = "upstream_connections"

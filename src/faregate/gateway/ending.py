@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from faregate.gateway.body import RequestBody
 from faregate.gateway.http1.answers import refusal_answer
 from faregate.gateway.outbound import deadline_line
-from faregate.gateway.phases import CONNECTING, DECIDING, DONE, SENDING, WAITING
+from faregate.gateway.phases import COLLECTING, CONNECTING, DECIDING, DONE, SENDING, WAITING
 from faregate.kernel.problems import Outcome, Refusal
 from faregate.snapshot.call import Call, ReadyRoute
+from faregate.stores.ledger.moves import Teller
 
 if TYPE_CHECKING:
     from faregate.gateway.assembly import ReadyUpstream
@@ -36,12 +37,14 @@ CLIENT_GONE: Final = Outcome.CLIENT_GONE.value
 UNKNOWN: Final = Outcome.UNKNOWN.value
 
 
-class Ending:
-    """The state of one call between a caller's connection and an upstream's, and its ends. Never reused.
+class Ending(Teller):
+    """The state of one call between a caller's connection and an upstream's, and its ends. Never reused. What
+    the ledger tells it is ``Claiming``'s affair.
 
     ``now``: monotonic seconds of the event being handled. ``deadline_line``: what the upstream is told of the
     time that is left, where it is less than usual; ``_hurried``: because the caller said so.
-    ``traceparent``: the field's value as sent upstream. What most calls never set stands at its class
+    ``traceparent``: the field's value as sent upstream. ``attempt``: names its hold on the ledger's record,
+    while it has one. What most calls never set stands at its class
     default.
     """
 
@@ -55,6 +58,8 @@ class Ending:
     traceparent: bytes
     tunnel: "Tunnel | None" = None
     upstream: "ReadyUpstream"
+    attempt: bytes = b""
+    _answered_as: str = ANSWERED
     _chunked_answer: bool = False
     _head_sent: bool = False
     _hurried: bool = False
@@ -113,7 +118,7 @@ class Ending:
                     reason="stalled_reader" if client.write_paused else self._late(now),
                 )
             )
-        elif self.phase == SENDING and self._body_may_go_on(now):
+        elif self.phase in {SENDING, COLLECTING} and self._body_may_go_on(now):
             return
         elif self.phase == SENDING and self._upstream_is_stuck():
             self._failed_upstream(Refusal("upstream_timeout", reason="upstream_not_reading"))
@@ -125,7 +130,7 @@ class Ending:
         elif self.phase == CONNECTING:
             self._drop_upstream()
             self.refuse(Refusal("upstream_unreachable", reason="total_timeout"))
-        elif self.wants_body and self.phase in {DECIDING, SENDING}:
+        elif self.wants_body and self.phase in {DECIDING, COLLECTING, SENDING}:
             body = self.body
             late = body is not None and now >= body.started_at + self.plane.body_timeout
             self.abandon(Refusal("malformed_request", reason="body_timeout" if late else "body_too_slow"))
@@ -272,7 +277,7 @@ class Ending:
         )
         call.response_bytes = len(answer) - answer.find(b"\r\n\r\n") - 4
         self.client.write_last(answer)
-        self._finish(outcome or refusal.problem.outcome.value)
+        self._finish(outcome or refusal.told_outcome.value)
 
     def refuse_head(self, refusal: Refusal, peer_ip: str) -> None:
         """The head was refused: nothing of it is known but where it came from."""

@@ -4,7 +4,7 @@ Callbacks only: the listener's connection calls in when the caller's bytes come,
 when the answer's do, the wheel when a deadline has passed. A call whose steps answer at once costs no task
 and no future; only a step that must wait is parked in one. Whatever happens, ``_finish`` runs once: it
 frees the concurrency place, writes the record and lets the next request of the connection go on. The common
-path (``begin``, ``_dispatch``, ``_send``, ``answer_whole``, ``_finish``) is written for few calls and few
+path (``begin``, ``_send_off``, ``_send``, ``answer_whole``, ``_finish``) is written for few calls and few
 stores; benchmarks/micro_exchange.py times it.
 """
 
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 from faregate.gateway import upgrading
 from faregate.gateway.body import GRACE_S, RequestBody
-from faregate.gateway.dispatching import Dispatching
+from faregate.gateway.claiming import Claiming
 from faregate.gateway.http1.answers import CONTINUE
+from faregate.gateway.keeping import Keeping
 from faregate.gateway.outbound import (
     address_behind,
     continued_trace,
     hash_key,
 )
-from faregate.gateway.phases import DONE, SENDING, WAITING
+from faregate.gateway.phases import COLLECTING, DONE, SENDING, WAITING
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.ids import accepts_request_id
 from faregate.kernel.problems import Refusal
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from faregate.gateway.pool import Pool
 
 
-class Exchange(Dispatching):
-    """One call: what is decided about it. What ``Ending``, ``Answering`` and ``Dispatching`` add is the same
-    object.
+class Exchange(Claiming):
+    """One call: what is decided about it. What ``Ending``, ``Answering``, ``Dispatching``, ``Settling`` and
+    ``Claiming`` add is the same object.
     """
 
     def begin(self, line: "Line", fields: "Fields") -> None:
@@ -147,8 +148,11 @@ class Exchange(Dispatching):
         connection = self._upstream_connection
         if send and connection is not None and connection.transport is not None:
             connection.transport.write(send)
-        if body.left == 0 and self.phase == SENDING:
-            self._request_complete(now)
+        if body.left == 0:
+            if self.phase == SENDING:
+                self._request_complete(now)
+            elif self.phase == COLLECTING:
+                self._collected()
         return rest
 
     def request_cut(self) -> None:
@@ -169,6 +173,7 @@ class Exchange(Dispatching):
             (limits.header_bytes, limits.headers),
             capture=bool(route.data.log_request_body),
             now=self.now,
+            collects=route.keeping is not None,
         )
         if self.minor == b"0":
             body.expect = False  # RFC 9110 section 10.1.1
@@ -228,7 +233,14 @@ class Exchange(Dispatching):
     # sending
 
     def _go(self, route: ReadyRoute) -> None:
-        """Every step has passed: the call may be sent."""
+        """Every step has passed: the call may be sent, once it is known not to have been sent before."""
+        keeping = route.keeping
+        if isinstance(keeping, Keeping) and self._holds_back(route, keeping):
+            return
+        self._send_off(route)
+
+    def _send_off(self, route: ReadyRoute) -> None:
+        """Finds a target and sends, or waits for a connection."""
         # The gateway's own, which the snapshot's room may not name.
         upstream: ReadyUpstream = route.upstream  # type: ignore[assignment]
         self.upstream = upstream
@@ -245,7 +257,7 @@ class Exchange(Dispatching):
         if target is not None:
             pool: Pool = target.pool  # type: ignore[assignment]  # put there by ReadyUpstream
             gate = target.gate
-            if gate is None or target.in_flight <= gate.least:
+            if (gate is None or target.in_flight <= gate.least) and not self.attempt:
                 connection = pool.take(self.now)
                 if connection is not None:  # the common case: a connection is at hand
                     call = self.call

@@ -26,8 +26,7 @@ class Prepared:
 
     __slots__ = ("after", "before", "deadline", "host", "identity", "route")
 
-    def __init__(self, exchange: "Exchange", route: ReadyRoute, via: bytes) -> None:
-        fields = exchange.fields
+    def __init__(self, exchange: "Exchange", fields: "Fields", route: ReadyRoute, via: bytes) -> None:
         identity = exchange.call.identity
         self.identity = identity
         self.route = route
@@ -37,9 +36,9 @@ class Prepared:
             deadline_line(exchange.upstream.total_timeout) if exchange.call.upgrade is None else b""
         )
         self.before = fields.passed
-        if fields.tracestate and parse_traceparent(fields.traceparent or b"") is None:
-            # Without a valid traceparent a tracestate belongs to no trace (W3C Trace Context section 4.3).
-            kept = [line for line in fields.lines if not line.lower().startswith(b"tracestate:")]
+        dropped = _not_for_upstream(exchange, fields, route)
+        if dropped:
+            kept = [line for line in fields.lines if not line.lower().startswith(dropped)]
             self.before = b"Host: %b\r\n%b" % (fields.host, b"".join(kept))
         if fields.content_length >= 0:
             framing = b"Content-Length: %d\r\n" % fields.content_length
@@ -57,10 +56,27 @@ class Prepared:
         )
 
 
+def _not_for_upstream(exchange: "Exchange", fields: "Fields", route: ReadyRoute) -> tuple[bytes, ...]:
+    """How the lines begin, in lower case, that this upstream is not sent."""
+    dropped: tuple[bytes, ...] = ()
+    if fields.tracestate and parse_traceparent(fields.traceparent or b"") is None:
+        # Without a valid traceparent a tracestate belongs to no trace (W3C Trace Context section 4.3).
+        dropped = (b"tracestate:",)
+    if not exchange.upstream.data.forward_idempotency_key:
+        kept = route.data.idempotency
+        dropped = (*dropped, (kept.header if kept is not None and kept.header else b"idempotency-key") + b":")
+    return dropped
+
+
 def request_head(exchange: "Exchange") -> bytes:
     """The upstream request's head, the empty line included."""
     call = exchange.call
     fields = exchange.fields
+    key_line = b""
+    if fields.base is not None:  # its idempotency key was told apart from the rest, which comes again
+        if exchange.upstream.data.forward_idempotency_key:
+            key_line = b"Idempotency-Key: %b\r\n" % (fields.idempotency_key or b"")
+        fields = fields.base
     prepared = fields.prepared
     if (
         not isinstance(prepared, Prepared)
@@ -68,7 +84,7 @@ def request_head(exchange: "Exchange") -> bytes:
         or prepared.route is not call.route
     ):
         assert call.route is not None
-        prepared = fields.prepared = Prepared(exchange, call.route, exchange.plane.via)
+        prepared = fields.prepared = Prepared(exchange, fields, call.route, exchange.plane.via)
     client = exchange.client
     forwarded, host = client.forwarded_lines, prepared.host
     if client.trusted:
@@ -82,6 +98,7 @@ def request_head(exchange: "Exchange") -> bytes:
             exchange.target,
             b" HTTP/1.1\r\n",
             prepared.before,
+            key_line,
             b"X-Request-Id: ",
             call.request_id,
             b"\r\ntraceparent: ",
@@ -172,6 +189,8 @@ def hash_key(hash_on: str, call: Call, fields: "Fields") -> bytes:
         return call.identity.consumer.key
     if hash_on not in {"consumer", "ip"}:
         wanted = hash_on.lower().encode()
+        if wanted == b"idempotency-key":
+            return fields.idempotency_key or b""
         for line in fields.lines:
             name, _, value = line.partition(b":")
             if name.lower() == wanted:

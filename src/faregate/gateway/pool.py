@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from faregate.gateway.dial import DialError, Dialler
 from faregate.gateway.upstream import UpstreamConnection
+from faregate.gateway.wheel import NEVER
 from faregate.snapshot.data import Target, Upstream
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ PEEK_AFTER_S: Final = 0.010
 used within the last turns of a busy loop is not: it costs a system call on every call, and saves only those
 sent in the very turn in which the upstream died.
 """
+
+
+IDLE_LEARNED_MIN_S: Final = 0.5
+"""A connection that ends sooner tells of a restart, not of a bound."""
+SURE_MARGIN: Final = 0.1
+SURE_MARGIN_S: Final = 2.0
+"""A call that must not run twice goes by no connection idle for longer than the target's bound less this."""
+_FORGET: Final = 1.01
+"""What was learned of a target's bound is doubted by this each second, so that a restart is not for ever."""
 
 
 class Asker(Protocol):
@@ -49,6 +59,8 @@ class Pool:
         "_max",
         "_monotonic",
         "_opening",
+        "_sure_s",
+        "_target_idle_s",
         "closed",
         "connect_timeout",
         "dial_failures",
@@ -93,6 +105,8 @@ class Pool:
         self._max = upstream.max_connections
         self.connect_timeout = min(upstream.connect_timeout, upstream.total_timeout)
         self.idle_timeout = upstream.idle_timeout
+        self._target_idle_s = NEVER
+        self._set_sure()
 
     def take(self, now: float) -> UpstreamConnection | None:
         """A live idle connection, the most recently used first, or None."""
@@ -107,6 +121,49 @@ class Pool:
                 continue
             return connection
         return None
+
+    def has_sure(self, now: float) -> bool:
+        """Whether ``take_sure`` would find one, as far as is known without looking at it."""
+        idle = self._idle
+        return bool(idle) and now - idle[-1].idle_since <= self._sure_s
+
+    def take_sure(self, now: float) -> UpstreamConnection | None:
+        """The same for a call that must not meet a connection which its other end is about to close: not one
+        idle for nearly as long as the target lets them be (payments.md section 4).
+        """
+        idle = self._idle
+        while idle:
+            connection = idle[-1]
+            if now - connection.idle_since > self._sure_s:
+                if not self.can_open():
+                    self._make_room(idle.popleft())
+                return None  # all others are older
+            idle.pop()
+            transport = connection.transport
+            if transport is None or transport.is_closing():
+                continue
+            if now - connection.idle_since > PEEK_AFTER_S and connection.has_ended():
+                connection.close()
+                continue
+            return connection
+        return None
+
+    def _make_room(self, connection: UpstreamConnection) -> None:
+        """Closes an idle one so that a fresh one may be opened at once."""
+        connection.counted = False
+        self.open_count -= 1
+        connection.close()
+
+    def ended_idle(self, connection: UpstreamConnection) -> None:
+        """The target closed it while it was idle: so long it lets them be, at most."""
+        idle_s = self._monotonic() - connection.idle_since
+        if idle_s >= IDLE_LEARNED_MIN_S:
+            self._target_idle_s = min(self._target_idle_s, idle_s)
+            self._set_sure()
+
+    def _set_sure(self) -> None:
+        idle_s = min(self.idle_timeout, self._target_idle_s)
+        self._sure_s = idle_s - max(SURE_MARGIN * idle_s, min(SURE_MARGIN_S, 0.5 * idle_s))
 
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
         """Takes a connection whose exchange ended cleanly."""
@@ -135,6 +192,9 @@ class Pool:
         """Closes what has been idle too long, or leads where the name no longer does; called about once a
         second.
         """
+        if self._target_idle_s < self.idle_timeout:
+            self._target_idle_s *= _FORGET
+            self._set_sure()
         dialler = self.dialler
         addresses = dialler.addresses
         addresses.keep_fresh(now)

@@ -91,6 +91,7 @@ async def _reload(running: "Running") -> Reloaded:
         )
     del compiled
     running.numbered = current.revision
+    running.keep_ledger(current)
     if not await running.crew.offer(Message("reload", snapshot=str(offered), revision=current.revision)):
         for sock in made.values():
             sock.close()

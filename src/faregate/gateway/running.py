@@ -14,8 +14,10 @@ from faregate.gateway.budget import Budget, budget, machine_memory
 from faregate.gateway.control import GRACE_S, WorkerSettings
 from faregate.gateway.counting import Counting
 from faregate.gateway.crew import Crew
+from faregate.gateway.ledger_keeper import LedgerKeeper
 from faregate.gateway.listening import Listening
 from faregate.gateway.manager_keeper import ManagerKeeper
+from faregate.stores.ledger.embedded.places import folder_in
 from faregate.stores.shared_counts import SharedCounts
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Running:
         self.files: dict[str, list[int] | None] = {}
         self.listening = Listening()
         self.manager: ManagerKeeper | None = None
+        self.ledger: LedgerKeeper | None = None
         self.lock: IO[bytes] | None = None
         self.via = f"1.1 faregate-{secrets.token_hex(4)}"
         self.crew = Crew(self._settings, keep)
@@ -95,6 +98,20 @@ class Running:
         manager.tell(workers=len(self.crew.places), stale=bool(self.stale))
         self.keep(manager.run())
 
+    def keep_ledger(self, snapshot: "snapshots.Outline", *, follows: bool = False) -> None:
+        """Has the embedded ledger's process run, with the bound of ``snapshot``, from when a revision first
+        needs it until the end: what it holds outlives the routes that made it. ``follows``: a gateway
+        whose workers may still need one.
+        """
+        settings = snapshot.gateway.ledger
+        if self.ledger is not None:
+            self.ledger.bound(settings.disk_bytes)
+        elif (snapshot.needs_ledger and settings.store == "embedded") or (
+            follows and folder_in(self.data).exists()
+        ):
+            self.ledger = LedgerKeeper(folder_in(self.data), settings.disk_bytes)
+            self.keep(self.ledger.run())
+
     def set_stale(self, why: str) -> None:
         self.stale = why
         if self.manager is not None:
@@ -105,7 +122,7 @@ class Running:
         assert self.snapshot is not None
         gateway = self.snapshot.gateway
         size = self.snapshot_path.stat().st_size
-        now = budget(gateway, len(self.crew.places), size, machine_memory())
+        now = budget(gateway, len(self.crew.places), size, machine_memory(), keeps=self.snapshot.needs_ledger)
         shown = Budget(now.fillable >> 20, now.watched >> 20)  # as exact as it is said
         said = (shown, gateway.limits.connections, gateway.limits.calls)
         if said != self._said_bound:

@@ -68,6 +68,7 @@ async def start(running: "Running", stopping: asyncio.Event, inherited: "Inherit
     if inherited is not None:
         running.crew.sharers += inherited.sharers
         running.crew.foreign.update(inherited.indexes)
+    running.keep_ledger(snapshot, follows=inherited is not None)
     running.crew.start(count)
     _start_manager(running, gateway.manager, inherited)
     await _wait_ready(running, stopping)

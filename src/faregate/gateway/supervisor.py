@@ -227,6 +227,9 @@ class Supervisor:
         notify(f"MAINPID={successor.pid}")
         if running.counting is not None:
             running.counting.leave()
+        ledger, running.ledger = running.ledger, None
+        if ledger is not None:
+            await ledger.end()  # the successor's waits for its place; workers of both go on there
         await successor.consent()
         voice.succeeded(successor.pid, successor.version)
         self._keep(self._hold(successor))
@@ -304,6 +307,9 @@ class Supervisor:
         manager, running.manager = running.manager, None
         if manager is not None:
             await manager.end()
+        ledger, running.ledger = running.ledger, None
+        if ledger is not None:
+            await ledger.end()
         if self._commands is not None:
             await self._commands.close(remove=not self._succeeded)
         for task in list(self._tasks):

@@ -262,8 +262,11 @@ def ask(exchange: "Exchange", route: ReadyRoute) -> None:
     exchange.call.upgrade = handshake
     # Both fields are said anew, in facts of this call's own: those in memory are shared.
     own = fields.with_credential(fields.raw, None, None)
-    own.lines = [*fields.lines, _HEADERS]
-    own.passed = fields.passed + _HEADERS
+    ours = _HEADERS
+    if fields.base is not None and fields.idempotency_key is not None:
+        ours = b"Idempotency-Key: %b\r\n%b" % (fields.idempotency_key, _HEADERS)
+    own.lines = [*fields.lines, ours]
+    own.passed = fields.passed + ours
     own.te_trailers = False  # it would put a second Connection beside ours
     exchange.fields = own
 

@@ -28,7 +28,7 @@ WRITE_HIGH_BYTES: Final = 256 << 10
 
 class UpstreamConnection:
     """A keep-alive connection lent to one exchange at a time. ``exchange`` None: idle or done with.
-    ``secure``: by TLS, with the files of that ``generation``.
+    ``secure``: by TLS, with the files of that ``generation``. ``counted``: as one of the pool's.
 
     A protocol to asyncio by its methods, not by its base, which would keep it from being compiled.
     """
@@ -44,6 +44,7 @@ class UpstreamConnection:
         "_phase",
         "_poll",
         "address",
+        "counted",
         "exchange",
         "generation",
         "idle_since",
@@ -59,6 +60,7 @@ class UpstreamConnection:
     def __init__(self, pool: "Pool", headers_max: int) -> None:
         self.pool = pool
         self.made = False
+        self.counted = True
         self.address: Address | None = None
         self.generation = 0
         self.secure = False
@@ -129,12 +131,14 @@ class UpstreamConnection:
                 exchange.now = exchange.plane.monotonic()
                 self._end(exchange, reusable=False)
         elif exchange is None:
+            self.pool.ended_idle(self)
             self.transport = None  # already closing: not to be lent before the loop says that it is lost
         return False  # close our side too
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
-        self.pool.gone()
+        if self.counted:
+            self.pool.gone()
         exchange = self.exchange
         if exchange is None:
             return

@@ -30,6 +30,7 @@ _LEVELS: Final = {
     "worker_stuck": "error",
     "worker_ended": "warning",
     "manager_ended": "warning",
+    "ledger_ended": "warning",
     "restart_needed": "warning",
     "listeners_late": "warning",
     "counters_unsaved": "warning",
@@ -127,6 +128,11 @@ def worker_ended(worker: int, status: int, pause: float) -> None:
 
 def manager_ended(status: int) -> None:
     say(f"manager ended ({ending(status)}); starting another", "manager_ended", ending=ending(status))
+
+
+def ledger_ended(status: int, pause: float) -> None:
+    text = f"ledger ended ({ending(status)}); starting another in {pause:.1f} s"
+    say(text, "ledger_ended", ending=ending(status))
 
 
 def stopping(grace: float, wait: float = 0.0) -> None:

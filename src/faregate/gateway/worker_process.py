@@ -29,6 +29,7 @@ from faregate.gateway.budget import budget, machine_memory, usable_cores
 from faregate.gateway.control import GRACE_S, IDLE_S, Message, WorkerSettings
 from faregate.gateway.gauges import gauges
 from faregate.gateway.health_sharing import join
+from faregate.gateway.ledger_access import LedgerAccess
 from faregate.gateway.line import Line
 from faregate.gateway.listening import key_of
 from faregate.gateway.plane import Plane
@@ -73,9 +74,16 @@ class WorkerProcess:
         self._recorder = Recorder(
             LogWriter(data / "access.jsonl"), digest_key=(data / "digest.key").read_bytes()
         )
-        runtime = finish(assembling(sections, self._counters, self._keysets, loop))
+        self._ledger = LedgerAccess(data, self._recorder.count)
+        runtime = finish(
+            assembling(
+                sections, self._counters, self._keysets, loop, keeper=self._ledger.keeper_for(snapshot)
+            )
+        )
         self._snapshot_bytes = _size_of(settings.snapshot)
-        bound = memory_bound(snapshot.gateway, settings.workers, self._snapshot_bytes)
+        bound = memory_bound(
+            snapshot.gateway, settings.workers, self._snapshot_bytes, keeps=snapshot.needs_ledger
+        )
         self._plane = Plane(loop, runtime, self._recorder, settings.via.encode(), memory_bytes=bound)
         self._plane.share(SharedCounts(settings.connections, settings.index))
         os.close(settings.connections)
@@ -91,10 +99,11 @@ class WorkerProcess:
                 *self._fronts.readings(),
                 *self._health.readings(),
                 *self._pauses.readings(),
+                *self._ledger.readings(),
             ],
             state=self._state,
         )
-        self._gateway = snapshot.gateway
+        self._gateway, self._keeps = snapshot.gateway, snapshot.needs_ledger
         self._listeners = snapshot.gateway.listen
         self._serving = Serving(
             loop, self._plane, self._protocol_for, self._fronts.is_held, self._fronts.handshakes_at
@@ -114,6 +123,7 @@ class WorkerProcess:
         control = socket.socket(fileno=self._settings.control)
         self._line = Line(control, self._loop, self._hear, self._orphaned)
         self._keysets.start()
+        self._ledger.start(self._plane.runtime)
         self._fronts.start()
         self._health.start(_balancers(self._plane.runtime), time.monotonic())
         self._plane.on_tick = self._on_tick
@@ -193,7 +203,14 @@ class WorkerProcess:
             fronts = await self._loop.run_in_executor(None, self._fronts.prepare, listen)
             with quiet_gc():
                 runtime = await in_slices(
-                    assembling(sections, self._counters, self._keysets, self._loop, self._plane.runtime)
+                    assembling(
+                        sections,
+                        self._counters,
+                        self._keysets,
+                        self._loop,
+                        self._plane.runtime,
+                        self._ledger.keeper_for(sections.head),
+                    )
                 )
         except Exception as error:  # noqa: BLE001 - a revision that cannot run must not end the one that does
             if not isinstance(error, (OSError, ValueError)):  # else the reason says it all
@@ -209,6 +226,7 @@ class WorkerProcess:
         before = self._plane.runtime
         self._plane.adopt(runtime)
         self._gateway, self._snapshot_bytes = gateway, size
+        self._keeps = sections.head.needs_ledger
         self._bound_memory(gateway.workers or usable_cores())
         self._fronts.adopt(listen, fronts)
         await in_slices(told(list(self._plane.clients)))
@@ -217,12 +235,15 @@ class WorkerProcess:
         del before
         self._listeners = sections.head.gateway.listen
         self._health.follow(_balancers(runtime))
+        self._ledger.follow(runtime)
         await self._keysets.retain(sections.head.issuers)
         self._feed.report()
         self._say(Message("reloaded", revision=runtime.revision))
 
     def _bound_memory(self, workers: int) -> None:
-        self._plane.bound_memory(memory_bound(self._gateway, workers, self._snapshot_bytes))
+        self._plane.bound_memory(
+            memory_bound(self._gateway, workers, self._snapshot_bytes, keeps=self._keeps)
+        )
 
     def _free(self, before: Runtime) -> None:
         """Frees what is large of ``before``, once its calls have ended, in slices."""
@@ -236,6 +257,7 @@ class WorkerProcess:
     def _on_tick(self, now: float) -> None:
         """What workers of a machine watch together."""
         self._health.look(now)
+        self._ledger.look(now)
         self._serving.look()
         if now - self._stuck_at >= STUCK_S and self._counters.locks.stuck(int(now * 1e9), int(STUCK_S * 1e9)):
             self._stuck_at = now
@@ -253,6 +275,7 @@ class WorkerProcess:
         plane = self._plane
         plane.announce_drain()
         self._health.leave()
+        self._ledger.leave()
         self._feed.report()
         self._serving.close()
         now = time.monotonic()
@@ -290,6 +313,7 @@ class WorkerProcess:
         self._plane.wheel.stop()
         await self._health.close()
         await self._keysets.close()
+        await self._ledger.close()
         self._recorder.close()
         await self._feed.close()
         self._counters.close()
@@ -310,9 +334,9 @@ def _size_of(snapshot: str) -> int:
     return Path(snapshot).stat().st_size
 
 
-def memory_bound(gateway: snapshots.Gateway, workers: int, snapshot_bytes: int) -> int:
+def memory_bound(gateway: snapshots.Gateway, workers: int, snapshot_bytes: int, *, keeps: bool) -> int:
     """Bytes that each of ``workers`` may use."""
-    return budget(gateway, workers, snapshot_bytes, machine_memory()).bound
+    return budget(gateway, workers, snapshot_bytes, machine_memory(), keeps=keeps).bound
 
 
 def open_snapshot(path: str) -> Sections:
@@ -342,11 +366,16 @@ def main() -> None:
     loop = _new_loop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(WorkerProcess(settings, loop).run())
+        loop.run_until_complete(_run(settings, loop))
     finally:
         with contextlib.suppress(RuntimeError):
             loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+async def _run(settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> None:
+    """All of it within the loop: stores are made for the one that runs."""
+    await WorkerProcess(settings, loop).run()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -68,6 +68,10 @@ _NEVER, _SAME, _AFTER, _QUERY = Retry.NEVER, Retry.SAME_REQUEST, Retry.AFTER, Re
 _ROWS: Final = (
     Problem("malformed_request", 400, _C, _NEVER, "Malformed request",
             "The request is not well-formed HTTP, or could be read in more than one way.", close=True),
+    Problem("idempotency_key_missing", 400, _C, _NEVER, "Idempotency key missing",
+            "This route needs an idempotency key and the request carries none."),
+    Problem("idempotency_key_invalid", 400, _C, _NEVER, "Idempotency key invalid",
+            "The idempotency key is not 1 to 255 visible ASCII characters, or cannot be read."),
     Problem("credential_missing", 401, _C, _NEVER, "Credential missing",
             "This route needs a credential and the request carries none."),
     Problem("credential_invalid", 401, _C, _NEVER, "Credential invalid",
@@ -82,6 +86,8 @@ _ROWS: Final = (
             "No API is published at this path."),
     Problem("method_not_allowed", 405, _C, _NEVER, "Method not allowed",
             "This path does not take this method; see Allow."),
+    Problem("idempotency_in_flight", 409, _C, _SAME, "Call in flight",
+            "A call with this idempotency key was received before and has not ended."),
     Problem("version_retired", 410, _C, _NEVER, "Version retired",
             "This version of the API is retired; see Link for its successor."),
     Problem("body_too_large", 413, _C, _NEVER, "Body too large",
@@ -100,6 +106,8 @@ _ROWS: Final = (
             "Only HTTP/1.0 and HTTP/1.1 are spoken here.", close=True),
     Problem("loop_detected", 508, _G, _NEVER, "Loop detected",
             "The request has already passed this gateway.", close=True),
+    Problem("idempotency_mismatch", 422, _C, _NEVER, "Idempotency key reused",
+            "This idempotency key was used before with another request."),
     Problem("rate_limited", 429, _C, _AFTER, "Rate limited",
             "Too many calls; see Retry-After."),
     Problem("quota_exhausted", 429, _C, _AFTER, "Quota exhausted",
@@ -136,7 +144,8 @@ class Refusal(Exception):  # noqa: N818 - the field's word (SPEC section 1)
     lower_snake_case words, never a secret nor raw bytes of the request. ``parameter``: the limit, header or
     field concerned, from configuration, shown to the caller. ``retry_after``: whole seconds >= 1.
     ``headers``: extra header lines, each ended by CRLF, already encoded. ``detail``: public text in place of
-    the row's, never made of what a caller sent.
+    the row's, never made of what a caller sent. ``outcome``, ``retry``: in place of the row's, where they
+    depend on the call.
     """
 
     code: str
@@ -146,9 +155,21 @@ class Refusal(Exception):  # noqa: N818 - the field's word (SPEC section 1)
     headers: bytes = b""
     close: bool = False
     detail: str = ""
+    outcome: Outcome | None = None
+    retry: Retry | None = None
     problem: Problem = field(init=False)
 
     def __post_init__(self) -> None:
         self.problem = PROBLEMS[self.code]
         self.close = self.close or self.problem.close
         self.detail = self.detail or self.problem.detail
+
+    @property
+    def told_outcome(self) -> Outcome:
+        """What the caller is told of the call's outcome, and the log says."""
+        return self.outcome or self.problem.outcome
+
+    @property
+    def told_retry(self) -> Retry:
+        """What the caller is told to do next."""
+        return self.retry or self.problem.retry

@@ -1,4 +1,4 @@
-"""JSON objects from strangers: one reading or none (RFC 8725 section 3.7).
+"""JSON from strangers: one reading or none (RFC 8725 section 3.7).
 
 msgspec already refuses bad UTF-8, byte order marks, lone surrogates, NaN, numbers out of range and trailing
 bytes, but keeps the last of two equal members. Re-encoding proves that there were none: what a compact
@@ -28,18 +28,27 @@ def _once(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
 _SLOW: Final = json.JSONDecoder(object_pairs_hook=_once)
 
 
+def decode_value(text: bytes) -> JsonValue:
+    """The value that ``text`` is, its objects with unique members. Raises ``ValueError`` on anything else.
+
+    The error's text may quote the input: do not log it.
+    """
+    try:
+        value: JsonValue = _decode(text)
+        if _encode(value) != text:
+            _SLOW.decode(text.decode())
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return value
+
+
 def decode_object(text: bytes) -> JsonObject:
     """The object that ``text`` is. Raises ``ValueError`` on anything that is not one object with unique
     members.
 
     The error's text may quote the input: do not log it.
     """
-    try:
-        value: JsonValue = _decode(text)
-        if type(value) is not dict:
-            raise ValueError("not an object")
-        if _encode(value) != text:
-            _SLOW.decode(text.decode())
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    value = decode_value(text)
+    if type(value) is not dict:
+        raise ValueError("not an object")
     return value

@@ -188,7 +188,7 @@ class Totals:
                         pairs = (("worker", str(worker)), *pairs)
                     merged.setdefault(pairs, []).append(reading.value)
         for pairs, values in merged.items():
-            yield Sample(pairs, sum(values) / (len(values) if family.across is Across.MEAN else 1))
+            yield Sample(pairs, _merged(family.across, values))
 
     def distributions(self, family: Family) -> Iterator[Distribution]:
         """The histograms of ``family``."""
@@ -268,6 +268,12 @@ class Totals:
         sent = sum(value for place, value in growth.counts.items() if UPSTREAMS_AT <= place < GATEWAYS_AT)
         for name, samples in ((_CALLS, calls), (_DURATION, calls), (_UPSTREAM, sent), (_GATEWAY, calls)):
             self._grow("faregate_series_folded_total", (name,), samples, now)
+
+
+def _merged(across: Across, values: list[float]) -> float:
+    if across is Across.LARGEST:
+        return max(values)
+    return sum(values) / (len(values) if across is Across.MEAN else 1)
 
 
 def _sum_us(name: str, counts: list[int]) -> int:

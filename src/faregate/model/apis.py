@@ -5,12 +5,11 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from faregate.model.paths import METHODS, Match, parse_match, parse_version_path
+from faregate.model.paths import METHODS, SAFE_METHODS, Match, parse_match, parse_version_path
 from faregate.model.values import (
     AlsoText,
     BodySize,
     Declared,
-    Duration,
     Flag,
     HeaderName,
     Name,
@@ -24,13 +23,12 @@ from faregate.model.values import (
 )
 from faregate.policies.api_key.settings import Date
 from faregate.policies.authenticate.settings import Authenticate
+from faregate.policies.idempotency.settings import IdempotencySetting
 from faregate.policies.permit.settings import Require
 from faregate.policies.rate_limit.settings import Limits
 
 BY_PATH: Final = "<versions by path>"
 BY_HEADER: Final = "<versions by header>"
-ONE_IDEMPOTENCY_FORM: Final = "<idempotency word>"
-LONG_IDEMPOTENCY_FORM: Final = "<idempotency settings>"
 """Labels of alternatives; pydantic puts them into error locations, where no key can be mistaken for them."""
 
 MatchText: TypeAlias = Annotated[
@@ -46,42 +44,6 @@ VersionPath: TypeAlias = Annotated[
 ]
 
 State: TypeAlias = Literal["draft", "active", "deprecated", "retired"]
-
-
-class IdempotencyKey(Declared):
-    """Where the key stands; exactly one."""
-
-    header: HeaderName | None = None
-    json_pointer: Annotated[
-        str | None,
-        reads(
-            parse_word(re.compile(r"(/[^/]*)+"), "not a JSON pointer"),
-            "text: a JSON pointer such as /out_trade_no",
-        ),
-    ] = Field(default=None, alias="json")
-    form: str | None = None
-
-
-class Idempotency(Declared):
-    """Idempotency with its settings written out (SPEC section 6)."""
-
-    required: Flag = True
-    key: IdempotencyKey | None = None
-    keep: Annotated[float, *duration("1m", "90d")] = 86_400.0
-    store_answers: Literal["all", "success"] = "all"
-    wait: Duration | None = None
-    resolve: MatchText | None = None
-
-
-def _idempotency_form(value: object) -> str:
-    return LONG_IDEMPOTENCY_FORM if isinstance(value, dict) else ONE_IDEMPOTENCY_FORM
-
-
-IdempotencySetting: TypeAlias = Annotated[
-    Annotated[Literal["required", "optional", "off"], Tag(ONE_IDEMPOTENCY_FORM)]
-    | Annotated[Idempotency, Tag(LONG_IDEMPOTENCY_FORM)],
-    Discriminator(_idempotency_form),
-]
 
 
 Priority: TypeAlias = Literal["low", "normal", "critical"]
@@ -149,6 +111,13 @@ class Route(Declared):
             raise fault(
                 "bad_value", "upgrade on a route that is not GET", "a GET route: a WebSocket begins so"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _idempotency_by_writing(self) -> "Route":
+        if self.idempotency != "off" and self.match.method in SAFE_METHODS:
+            message = f"idempotency on {self.match.method}, which changes nothing"
+            raise fault("bad_value", message, "POST, PUT, PATCH or DELETE, or `idempotency: off`")
         return self
 
 

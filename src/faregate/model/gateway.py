@@ -1,12 +1,12 @@
 """The declared form of ``gateway:``: where the processes listen and what they may use."""
 
-import re
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from faregate.kernel.units import parse_size
 from faregate.model.addresses import ListenAddress, Network
+from faregate.model.ledger import EMBEDDED, HERE, Ledger, LedgerForm, StorePlace, store_place
 from faregate.model.values import (
     ALSO_OFF,
     OFF_IS_NONE,
@@ -109,19 +109,6 @@ class GatewayLimits(Declared):
     memory: Memory = Field(default=0, json_schema_extra={"default": "auto"})
 
 
-def _store(*schemes: str) -> tuple[object, ...]:
-    pattern = re.compile(rf"embedded|(?:{'|'.join(schemes)})://\S+")
-
-    def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError("not a store")
-        return text.partition("://")[0]  # a URL may hold a password, which must go no further
-
-    return reads(parse, f"embedded, or {schemes[0]}://..."), text_schema(
-        pattern.pattern, "Where state lives.", "embedded"
-    )
-
-
 class Gateway(Declared):
     """What the processes themselves need."""
 
@@ -133,7 +120,12 @@ class Gateway(Declared):
     )
     workers: Workers = 0
     data: FilePath = Field(default="./faregate-data", description="The folder where embedded stores live.")
-    store: Annotated[str, *_store("postgresql")] = "embedded"
-    shared: Annotated[str, *_store("redis", "rediss")] = "embedded"
+    store: Annotated[StorePlace, *store_place("postgresql")] = Field(
+        default=HERE, json_schema_extra={"default": EMBEDDED}
+    )
+    shared: Annotated[StorePlace, *store_place("redis", "rediss")] = Field(
+        default=HERE, json_schema_extra={"default": EMBEDDED}
+    )
+    ledger: LedgerForm = Ledger()
     trusted_proxies: list[Network] = Field(default_factory=list)
     limits: GatewayLimits = GatewayLimits()

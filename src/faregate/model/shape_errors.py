@@ -25,6 +25,8 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
+_SENDS_TWICE: Final = frozenset({"hedge", "hedging", "mirror"})
+
 _LABEL: Final = re.compile(r"<.*>|\[key\]")
 """What pydantic adds to a location that nobody wrote."""
 
@@ -123,6 +125,10 @@ def _unknown_key(path: "TreePath", findings: "Findings") -> None:
     names = keys_at(path[:-1])
     key = str(path[-1])
     expected = ", ".join(names)
+    if key in _SENDS_TWICE:
+        message = f"`{key}` would send a call twice, which this gateway never does: money would move twice"
+        findings.add("unknown_key", path, message, expected=expected, at_key=True)
+        return
     findings.add(
         "unknown_key",
         path,

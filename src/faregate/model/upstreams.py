@@ -228,3 +228,4 @@ class Upstream(Declared):
     concurrency: Concurrency = Field(default=-1, json_schema_extra={"default": "adaptive"})
     tls: UpstreamTls | None = None
     protocol: Literal["http1", "h2"] = "http1"
+    forward_idempotency_key: Flag = True

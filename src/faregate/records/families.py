@@ -28,12 +28,13 @@ class Kind(StrEnum):
 
 
 class Across(StrEnum):
-    """What is shown of a reading that every worker sends: the sum, the mean, or each under a ``worker``
-    label.
+    """What is shown of a reading that every worker sends: the sum, the mean, the largest (of what they all
+    read from one place), or each under a ``worker`` label.
     """
 
     SUM = "sum"
     MEAN = "mean"
+    LARGEST = "largest"
     EACH = "each"
 
 
@@ -64,6 +65,8 @@ _ROWS: Final = (
     Family("faregate_bytes_total", _C, ("direction",), "Body bytes, by request and response."),
     Family("faregate_refusals_total", _C, ("code",), "Calls that the gateway answered itself."),
     Family("faregate_limit_refusals_total", _C, ("parameter",), "Calls refused, by the limit concerned."),
+    Family("faregate_idempotency_total", _C, (*_ROUTE, "result"), "Calls with an idempotency key."),
+    Family("faregate_ledger_verdicts_total", _C, ("upstream", "verdict"), "Resolver's queries, by verdict."),
     Family("faregate_target_calls_total", _C, ("upstream", "target"), "Calls by the target last tried."),
     Family("faregate_log_lines_total", _C, (), "Lines handed to the access log."),
     Family("faregate_log_lines_lost_total", _C, (), "Access log lines that were not written."),
@@ -111,6 +114,14 @@ _ROWS: Final = (
            "1 while the certificate files on disk are not what is served.", across=Across.EACH),
     Family("faregate_tls_handshakes_failed_total", _C, ("cause",), "Callers' handshakes that failed.",
            across=Across.EACH),
+    Family("faregate_ledger_up", _G, (), "Share of workers that reach the ledger.", across=Across.MEAN),
+    Family("faregate_ledger_records", _G, (), "Records that the ledger keeps.", across=Across.LARGEST),
+    Family("faregate_ledger_in_flight", _G, (), "Records of calls in progress.", across=Across.LARGEST),
+    Family("faregate_ledger_unknown", _G, (), "Records of unknown outcome.", across=Across.LARGEST),
+    Family("faregate_ledger_oldest_unknown_seconds", _G, (), "Age of the oldest record of unknown outcome.",
+           across=Across.LARGEST),
+    Family("faregate_ledger_bytes", _G, (), "What the ledger takes of the disk.", across=Across.LARGEST),
+    Family("faregate_ledger_bytes_max", _G, (), "What it may take of the disk.", across=Across.LARGEST),
     Family("faregate_config_revision", _G, (), "Revision that the worker runs.", across=Across.EACH),
     Family("faregate_config_stale", _G, (), "1 while the configuration on disk is not what runs."),
     Family("faregate_worker_ready", _G, (), "1 while the worker takes calls.", across=Across.EACH),

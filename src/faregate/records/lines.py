@@ -190,6 +190,7 @@ class LineRenderer:
                 f"{ended.line_fields}{refusal}{sent}"
                 f'{times},"request_bytes":{numbers[asked] if asked < end else asked},'
                 f'"response_bytes":{numbers[answered] if answered < end else answered},'
+                f"{call.idempotency and self._keyed(call)}"
                 f"{call.tls and self._member_kept('tls', call.tls)}{revision_field}"
             )
         metrics.request_bytes += request_bytes
@@ -252,6 +253,7 @@ class LineRenderer:
             f'"upstream_us":{upstream_us},' if call.attempts else "",
             f'"gateway_us":{duration_us - upstream_us},',
             f'"request_bytes":{call.request_bytes},"response_bytes":{call.response_bytes},',
+            self._member_kept("idempotency", call.idempotency) if call.idempotency else "",
             self._member_kept("tls", call.tls) if call.tls else "",
             f'"revision":{call.revision}',
         )
@@ -270,6 +272,16 @@ class LineRenderer:
             key = (call.refusal, call.parameter if call.refusal in _LIMIT_REFUSALS else "")
             refusals[key] = refusals.get(key, 0) + 1
         return self._refusal_kept(call)
+
+    def _keyed(self, call: Call) -> str:
+        """Counts what became of a call with an idempotency key and gives its part of the line."""
+        route = call.route
+        if route is not None:
+            keyed = self._metrics.keyed
+            api, version, label = route.metric_labels
+            key = (api, version, label, call.idempotency)
+            keyed[key] = keyed.get(key, 0) + 1
+        return self._member_kept("idempotency", call.idempotency)
 
     def _refusal_kept(self, call: Call) -> str:
         key = (call.refusal, call.reason)

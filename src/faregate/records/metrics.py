@@ -106,6 +106,8 @@ class CallMetrics:
         """Those called since the last drain, which lets go of them: an old snapshot is not kept alive."""
         self.targets: dict[tuple[str, str, int], TargetSlot] = {}
         self.refusals: dict[tuple[str, str], int] = {}
+        self.keyed: dict[tuple[str, str, str, str], int] = {}
+        """Calls with an idempotency key, by route and what became of them."""
         self.events: dict[tuple[str, Labels], int] = {}
         """What happens seldom, by metric and labels."""
         self.request_bytes = 0
@@ -147,6 +149,9 @@ class CallMetrics:
             into.count("faregate_refusals_total", (code,), calls)
             if parameter:
                 into.count("faregate_limit_refusals_total", (parameter,), calls)
+        for route_result, calls in self.keyed.items():
+            into.count("faregate_idempotency_total", route_result, calls)
+        self.keyed = {}
         for (name, labels), times in self.events.items():
             into.count(name, labels, times)
         self.events = {}

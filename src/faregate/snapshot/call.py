@@ -133,6 +133,7 @@ class ReadyRoute:
         "answer_headers",
         "body_bytes",
         "data",
+        "keeping",
         "log_fields",
         "logs_answer",
         "metric_labels",
@@ -158,6 +159,7 @@ class ReadyRoute:
         self.priority = data.priority
         self.logs_answer = bool(data.log_response_body)
         self.upgrade: object = None  # the gateway's: what a call needs that asks for a WebSocket
+        self.keeping: object = None  # the gateway's: what keeps a call from running twice
         self.recorded: object = None  # for the recorder to keep its slot in, dropped with the snapshot
 
 
@@ -198,6 +200,7 @@ class Call:
     upstream: str = ""
     target_name: str = ""
     attempts: int = 0
+    idempotency: str = ""  # how it left its key's record, or what the record said to it; "" without a key
     waited: float = 0.0  # seconds by which ``now`` and ``wall`` lie after the call's start
     duration: float = 0.0
     upstream_duration: float = 0.0  # first byte sent to last byte received

@@ -8,14 +8,12 @@ the operator.
 
 from typing import Final
 
-import msgspec
+from faregate.snapshot.frozen import Frozen
+from faregate.snapshot.idempotency import Idempotency as Idempotency  # noqa: PLC0414 - part of a route
+from faregate.snapshot.idempotency import Ledger as Ledger  # noqa: PLC0414 - part of the gateway
 
 FORMAT: Final = 2
 """Raised when a field changes meaning; a worker refuses another number."""
-
-
-class Frozen(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Base of all snapshot records."""
 
 
 class ServerCertificate(Frozen, frozen=True):
@@ -81,6 +79,7 @@ class Gateway(Frozen, frozen=True):
     data: str
     trusted_proxies: tuple[str, ...] = ()
     limits: GatewayLimits = GatewayLimits()
+    ledger: Ledger = Ledger()
 
 
 class Issuer(Frozen, frozen=True):
@@ -251,6 +250,7 @@ class Upstream(Frozen, frozen=True):
     tls: UpstreamTls = UpstreamTls()
     concurrency: int = -1
     protocol: str = "http1"
+    forward_idempotency_key: bool = True
 
 
 class Version(Frozen, frozen=True):
@@ -303,12 +303,13 @@ class Route(Frozen, frozen=True):
     log_request_body: str = ""
     log_response_body: str = ""
     upgrade: Upgrade | None = None
+    idempotency: Idempotency | None = None
 
 
 class Snapshot(Frozen, frozen=True):
     """A whole configuration. ``revision`` grows with every one that was put to work on this machine.
 
-    ``Route.version`` indexes ``versions``.
+    ``Route.version`` indexes ``versions``. ``needs_ledger``: a route has ``idempotency``.
     """
 
     format: int
@@ -320,6 +321,7 @@ class Snapshot(Frozen, frozen=True):
     consumers: tuple[Consumer, ...]
     versions: tuple[Version, ...]
     routes: tuple[Route, ...]
+    needs_ledger: bool = False
 
 
 class PlanOf(Frozen, frozen=True, gc=False):
@@ -342,6 +344,7 @@ class Outline(Frozen, frozen=True):
     revision: int
     gateway: Gateway
     routes: int
+    needs_ledger: bool = False
 
 
 class Counted(Frozen, frozen=True):

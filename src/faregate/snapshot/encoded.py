@@ -16,7 +16,6 @@ from faregate.snapshot.data import (
     FORMAT,
     Consumer,
     Counted,
-    Frozen,
     Gateway,
     LimitsOf,
     Outline,
@@ -25,6 +24,7 @@ from faregate.snapshot.data import (
     Route,
     Snapshot,
 )
+from faregate.snapshot.frozen import Frozen
 
 RecordT = TypeVar("RecordT")
 
@@ -54,6 +54,7 @@ class _Head(Frozen, frozen=True):
     revision: int
     gateway: Gateway
     routes: tuple[Section, ...]
+    needs_ledger: bool = False
 
 
 class _Counted(Frozen, frozen=True):
@@ -130,7 +131,8 @@ def decode_outline(data: bytes) -> Outline:
     """The outline of what ``encode`` wrote. Raises as ``decode`` does."""
     check_format(msgspec.msgpack.decode(data, type=_Format).format)
     head = msgspec.msgpack.decode(data, type=_Head)
-    return Outline(head.format, head.revision, head.gateway, sum(section.count for section in head.routes))
+    routes = sum(section.count for section in head.routes)
+    return Outline(head.format, head.revision, head.gateway, routes, head.needs_ledger)
 
 
 class _Format(Frozen, frozen=True):

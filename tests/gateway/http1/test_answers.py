@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faregate.gateway.http1.answers import REASONS, date_line, refusal_answer
-from faregate.kernel.problems import PROBLEMS, Outcome, Refusal
+from faregate.kernel.problems import PROBLEMS, Outcome, Refusal, Retry
 
 WALL = 1_795_400_000.75
 
@@ -94,3 +94,12 @@ def test_the_body_is_json_that_says_all_whatever_the_caller_calls_its_request(re
             assert told.get("outcome", "refused") == problem.outcome.value
             assert b"Content-Length: %d\r\n" % len(body) in head
             assert b"X-Request-Id: %b\r\n" % request_id in head + b"\r\n"
+
+
+def test_a_call_whose_outcome_is_known_otherwise_than_the_row_says_it() -> None:
+    for outcome, retry in ((Outcome.UNKNOWN, Retry.AFTER_QUERY), (Outcome.ANSWERED, Retry.AFTER_QUERY)):
+        _, _, body = answer(Refusal("idempotency_in_flight", outcome=outcome, retry=retry))
+        assert (json.loads(body)["outcome"], json.loads(body)["retry"]) == (outcome.value, retry.value)
+    _, _, body = answer(Refusal("idempotency_in_flight"))
+    assert "outcome" not in json.loads(body)
+    assert json.loads(body)["retry"] == "same_request"

@@ -122,12 +122,16 @@ def payment_create() -> tuple[Response, int]:
         _matching(body.get("currency"), _CURRENCY, "currency", "three capital letters, such as EUR"),
         _matching(body.get("reference"), _REFERENCE, "reference", "1-64 letters, digits, spaces and _./-"),
         _card(body.get("card")),
+        _key(),
     )
     return jsonify(asdict(payment)), 201
 
 
 @payments_routes.get("")
 def payment_list() -> Response:
+    """The newest payments; with ``key``, the one that was made with this ``Idempotency-Key``."""
+    if (key := request.args.get("key")) is not None:
+        return jsonify(asdict(_store().made_with(_owner(), key)))
     text = request.args.get("limit", "20")
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= PAGE_MAX:
         raise InvalidError("limit", f"Expected a number between 1 and {PAGE_MAX}.")
@@ -148,8 +152,14 @@ def payment_capture(payment_id: str) -> Response:
 
 @payments_routes.post("/<payment_id>/refunds")
 def refund_create(payment_id: str) -> tuple[Response, int]:
-    refund = _store().refund(_owner(), payment_id, _amount(_body("amount_minor").get("amount_minor")))
-    return jsonify(asdict(refund)), 201
+    amount = _amount(_body("amount_minor").get("amount_minor"))
+    return jsonify(asdict(_store().refund(_owner(), payment_id, amount, _key()))), 201
+
+
+@payments_routes.get("/<payment_id>/refunds")
+def refund_get(payment_id: str) -> Response:
+    """The refund that was made with the ``Idempotency-Key`` that ``key`` repeats."""
+    return jsonify(asdict(_store().refund_made_with(_owner(), payment_id, request.args.get("key", ""))))
 
 
 # --- control --------------------------------------------------------------------------------------
@@ -185,6 +195,14 @@ def _pace() -> Pace:
 
 def _owner() -> str:
     return request.headers.get("X-Consumer-Id", "direct")
+
+
+def _key() -> str:
+    """The caller's ``Idempotency-Key``, quoted (RFC 8941) or bare; only kept, to be asked for later."""
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    return key[:255]
 
 
 def _body(*allowed: str) -> dict[str, object]:

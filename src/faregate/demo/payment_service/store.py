@@ -2,7 +2,8 @@
 
 Every change runs in one ``BEGIN IMMEDIATE`` transaction, so several copies of the service may share the
 file: the second of two refunds at once sees the first. Rows are scoped by owner; another owner's payment
-does not exist. HTTP, and what a caller may write in a body, are left to ``app``.
+does not exist. The key that a payment or refund came with is kept to find it by, and guards nothing: that is
+the gateway's work. HTTP, and what a caller may write in a body, are left to ``app``.
 """
 
 import fcntl
@@ -38,6 +39,13 @@ CREATE TABLE IF NOT EXISTS refunds (
     amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
     created_at TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS keys (
+    owner TEXT NOT NULL,
+    key TEXT NOT NULL,
+    payment_id TEXT NOT NULL REFERENCES payments (id),
+    refund_id TEXT REFERENCES refunds (id)
+) STRICT;
+CREATE INDEX IF NOT EXISTS keys_by_owner ON keys (owner, key);
 """
 
 
@@ -112,10 +120,18 @@ class Payments:
                 raise
             connection.execute("COMMIT")
 
-    def create(
-        self, owner: str, amount_minor: int, currency: str, reference: str, card: tuple[str, bool]
+    def create(  # noqa: PLR0913, PLR0917 - the fields of a payment
+        self,
+        owner: str,
+        amount_minor: int,
+        currency: str,
+        reference: str,
+        card: tuple[str, bool],
+        key: str = "",
     ) -> Payment:
-        """Authorises or declines a payment; ``card``: its last four digits, and whether the issuer agrees."""
+        """Authorises or declines a payment; ``card``: its last four digits, and whether the issuer agrees.
+        ``key``: what it can be found by.
+        """
         last4, agreed = card
         status = "authorized" if agreed else "declined"
         payment = Payment(_new_id("pay"), amount_minor, currency, reference, last4, status, 0, 0, _now())
@@ -124,12 +140,38 @@ class Payments:
                 f"INSERT INTO payments (owner, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, ?)",  # noqa: S608
                 (owner, payment.id, amount_minor, currency, reference, last4, status, payment.created_at),
             )
+            _keep_key(connection, owner, key, payment.id, None)
         return payment
 
     def get(self, owner: str, payment_id: str) -> Payment:
         """One payment. Raises NotFoundError."""
         with closing(self._connect()) as connection:
             return _read(connection, owner, payment_id)
+
+    def made_with(self, owner: str, key: str) -> Payment:
+        """The payment that was made with ``key``, the first if there are several. Raises NotFoundError."""
+        with closing(self._connect()) as connection:
+            row = connection.execute(
+                "SELECT payment_id FROM keys WHERE owner = ? AND key = ? AND refund_id IS NULL"
+                " ORDER BY rowid LIMIT 1",
+                (owner, key),
+            ).fetchone()
+            if row is None:
+                raise NotFoundError(key)
+            return _read(connection, owner, row[0])
+
+    def refund_made_with(self, owner: str, payment_id: str, key: str) -> Refund:
+        """The refund of a payment that was made with ``key``. Raises NotFoundError."""
+        with closing(self._connect()) as connection:
+            row = connection.execute(
+                "SELECT refunds.id, refunds.payment_id, refunds.amount_minor, refunds.created_at"
+                " FROM keys JOIN refunds ON refunds.id = keys.refund_id"
+                " WHERE keys.owner = ? AND keys.key = ? AND keys.payment_id = ? ORDER BY keys.rowid LIMIT 1",
+                (owner, key, payment_id),
+            ).fetchone()
+        if row is None:
+            raise NotFoundError(key)
+        return Refund(*row)
 
     def recent(self, owner: str, count: int) -> list[Payment]:
         """The newest payments of an owner, at most ``count`` (1-100)."""
@@ -155,7 +197,7 @@ class Payments:
             )
             return _read(connection, owner, payment_id)
 
-    def refund(self, owner: str, payment_id: str, amount_minor: int) -> Refund:
+    def refund(self, owner: str, payment_id: str, amount_minor: int, key: str = "") -> Refund:
         """Gives back part of what was captured. Raises NotFoundError, ConflictError."""
         with self._transaction() as connection:
             payment = _read(connection, owner, payment_id)
@@ -171,6 +213,7 @@ class Payments:
                 "UPDATE payments SET refunded_minor = refunded_minor + ? WHERE id = ?",
                 (amount_minor, payment_id),
             )
+            _keep_key(connection, owner, key, payment_id, refund.id)
             return refund
 
 
@@ -182,6 +225,16 @@ def _read(connection: sqlite3.Connection, owner: str, payment_id: str) -> Paymen
     if row is None:
         raise NotFoundError(payment_id)
     return Payment(*row)
+
+
+def _keep_key(
+    connection: sqlite3.Connection, owner: str, key: str, payment_id: str, refund_id: str | None
+) -> None:
+    if key:
+        connection.execute(
+            "INSERT INTO keys (owner, key, payment_id, refund_id) VALUES (?, ?, ?, ?)",
+            (owner, key, payment_id, refund_id),
+        )
 
 
 def _new_id(prefix: str) -> str:

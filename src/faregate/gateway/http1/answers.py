@@ -48,10 +48,11 @@ def refusal_answer(  # noqa: PLR0913 - one value per property
         "code": problem.code,
         "detail": refusal.detail,
         "request_id": request_id.decode("ascii"),
-        "retry": problem.retry.value,
+        "retry": refusal.told_retry.value,
     }
-    if problem.outcome is not Outcome.REFUSED:
-        members["outcome"] = problem.outcome.value
+    outcome = refusal.told_outcome
+    if outcome is not Outcome.REFUSED:
+        members["outcome"] = outcome.value
     if refusal.parameter:
         members["parameter"] = refusal.parameter
     body = _encode(members)

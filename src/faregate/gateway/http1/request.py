@@ -105,10 +105,12 @@ class Fields:
     Host not among them; ``passed``: Host and those lines as one. ``content_length`` -1: none.
     ``deadline_ms``: how long the caller waits, -1 when it does not say. ``framed``: something here concerns
     the body, so ``check_framing`` must be asked. ``close``: the connection ends with the answer.
-    ``prepared``: a place for the sender to keep what it made of these fields.
+    ``prepared``: a place for the sender to keep what it made of these fields. ``base``: the same section
+    without its ``Idempotency-Key``, where that was told apart; ``lines`` and ``passed`` are of the base then.
     """
 
     api_key: bytes | None = None
+    base: "Fields | None" = None
     authorization: bytes | None = None
     chunked: bool = False
     close: bool = False
@@ -121,6 +123,7 @@ class Fields:
     forwarded_proto: bytes = b""
     framed: bool = False
     host: bytes = b""
+    idempotency_key: bytes | None = None
     passed: bytes = b""
     request_id: bytes | None = None
     te_trailers: bool = False
@@ -136,9 +139,24 @@ class Fields:
 
     def with_credential(self, raw: bytes, api_key: bytes | None, authorization: bytes | None) -> "Fields":
         """The facts of ``raw``, which differs from this section by the line of the one that is given."""
-        made = Fields(raw)
+        made = self._like(raw)
         made.api_key = api_key or self.api_key
         made.authorization = authorization or self.authorization
+        return made
+
+    def with_key(self, raw: bytes, key: bytes) -> "Fields":
+        """The facts of ``raw``, which differs from this section by the line of an idempotency key. ``lines``
+        and ``passed`` are without it.
+        """
+        made = self._like(raw)
+        made.base = self
+        made.idempotency_key = key
+        return made
+
+    def _like(self, raw: bytes) -> "Fields":
+        made = Fields(raw)
+        made.api_key = self.api_key
+        made.authorization = self.authorization
         made.chunked = self.chunked
         made.close = self.close
         made.content_length = self.content_length
@@ -150,6 +168,7 @@ class Fields:
         made.forwarded_proto = self.forwarded_proto
         made.framed = self.framed
         made.host = self.host
+        made.idempotency_key = self.idempotency_key
         made.lines = self.lines
         made.passed = self.passed
         made.request_id = self.request_id
@@ -302,6 +321,8 @@ def _take_rare(facts: Fields, kind: int, line: bytes, value: bytes, seen: int) -
         raise _doubled(line.partition(b":")[0].lower().decode().replace("-", "_"))
     if kind in _PASSED_ONCE:
         facts.lines.append(line)
+        if kind == kinds.IDEMPOTENCY_KEY:
+            facts.idempotency_key = value
     elif kind == kinds.TRACESTATE:
         facts.tracestate = True
         facts.lines.append(line)

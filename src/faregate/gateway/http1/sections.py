@@ -20,6 +20,8 @@ common use.
 _BEARER_LINES: Final = (b"\r\nAuthorization: Bearer ", b"\r\nauthorization: Bearer ")
 _KEY_LINES: Final = (b"\r\nX-API-Key: ", b"\r\nX-Api-Key: ", b"\r\nx-api-key: ")
 """The line that differs by caller, as clients spell it; ten times quicker to find than by a pattern."""
+_IDEMPOTENCY_LINES: Final = (b"\r\nIdempotency-Key: ", b"\r\nidempotency-key: ")
+_IDEMPOTENCY_BEGINS: Final = len(_IDEMPOTENCY_LINES[0])
 _BEARER_BEGINS: Final = len(b"\r\nAuthorization: ")
 _TOKEN_BEGINS: Final = len(b"Bearer ")
 _KEY_BEGINS: Final = len(_KEY_LINES[0])
@@ -34,9 +36,9 @@ class FieldsMemory:
 
     A section is kept when it comes for the second time, so that callers who never repeat themselves fill
     nothing. Two generations, bounded in entries and by ``SECTION_BYTES_LEARNED_MAX``; one memory per
-    snapshot, so that no limit of an older one lives on. Callers whose sections differ in nothing but the
-    credential share what was learned of the rest. ``known``: the facts of a section kept of late, or None;
-    read in place, since every call asks.
+    snapshot, so that no limit of an older one lives on. Sections that differ in nothing but the credential
+    share what was learned of the rest, and so do those that differ by their idempotency key. ``known``: the
+    facts of a section kept of late, or None; read in place, since every call asks.
     """
 
     __slots__ = ("_headers_max", "_old", "_seen", "_young", "header_bytes_max", "known", "section_bytes_max")
@@ -58,11 +60,35 @@ class FieldsMemory:
             return fields
         fields = self._old.get(raw)
         if fields is None:
+            fields = self._but_for_key(raw)
+            if fields is not None:
+                return fields
             fields = self._but_for_credential(raw) or parse_fields(raw, self._headers_max)
             if not self._came_before(raw):
                 return fields
         self._keep(raw, fields)
         return fields
+
+    def _but_for_key(self, raw: bytes) -> Fields | None:
+        """The facts of ``raw`` from those of the same section without its ``Idempotency-Key``, which is
+        another in every call; None when it has none or that must be parsed.
+        """
+        for line in _IDEMPOTENCY_LINES:
+            at = raw.find(line)
+            if at >= 0:
+                break
+        else:
+            return None
+        end = raw.find(b"\r\n", at + 2)
+        key = raw[at + _IDEMPOTENCY_BEGINS : end]
+        if not 0 < len(key) <= _KEY_BYTES_MAX or key.translate(None, _VISIBLE):
+            return None
+        if raw.count(b"\r\n") - 1 > self._headers_max:
+            return None
+        base = self.recall(raw[:at] + raw[end:])
+        if base.idempotency_key is not None:
+            return None  # two of them: parsing says what is wrong with that
+        return base.with_key(raw, key)
 
     def _but_for_credential(self, raw: bytes) -> Fields | None:
         """The facts of ``raw`` from those of the same section without its credential, when that is known.

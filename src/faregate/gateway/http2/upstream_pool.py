@@ -57,6 +57,22 @@ class Http2Pool(Pool):
             return None
         return connection.new_stream()
 
+    def has_sure(self, now: float) -> bool:
+        connection = self._connection
+        return (
+            connection is not None
+            and not connection.leaving
+            and len(connection.streams) < self._room(connection)
+            and (bool(connection.streams) or now - connection.idle_since <= self._sure_s)
+        )
+
+    def take_sure(self, now: float) -> "UpstreamConnection | None":
+        connection = self._connection
+        if connection is not None and not connection.streams and now - connection.idle_since > self._sure_s:
+            self._connection = None  # nothing runs on it
+            connection.leave()
+        return self.take(now)
+
     def _room(self, connection: Http2Upstream) -> int:
         return min(connection.streams_max, self._max)
 

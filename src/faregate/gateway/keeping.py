@@ -1,0 +1,186 @@
+"""What a worker needs to keep a route's calls from running twice: made once per route and revision.
+
+The one place where the policy (``policies.idempotency``: key, fingerprint, verdict), the secrets and the
+stored form of an answer meet. It asks nobody and waits for nothing; ``Claiming`` does.
+"""
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from faregate.gateway.stored_answer import pack_answer, plain_body, shows_card_data
+from faregate.kernel.problems import Outcome, Refusal, Retry
+from faregate.policies.idempotency.step import Keying, fingerprint, verdict
+from faregate.stores.ledger.about import About, encode_about
+from faregate.stores.ledger.moves import ATTEMPT_BYTES, Claim
+from faregate.stores.ledger.protocol import Ledger
+from faregate.stores.ledger.sealing import Sealer
+
+if TYPE_CHECKING:
+    from hashlib import blake2b
+
+    from faregate.gateway.http1.request import Fields
+    from faregate.gateway.http1.response import ResponseHead
+    from faregate.snapshot.call import Call
+    from faregate.snapshot.data import Route, Version
+    from faregate.snapshot.idempotency import Idempotency
+    from faregate.stores.ledger.secrets import Secrets
+
+CONSUMERS_MAX: Final = 4096
+"""Consumers of one route whose part of the record's key is kept."""
+_TOGETHER: Final = 64
+"""Attempts for which randomness is drawn at once."""
+
+
+class Recordkeeping:
+    """One worker's ledger with what is needed to use it. ``replaced`` when a revision names another store."""
+
+    __slots__ = ("_random", "ledger", "sealer", "secrets")
+
+    def __init__(self, ledger: Ledger, secrets: "Secrets") -> None:
+        self.ledger = ledger
+        self.secrets = secrets
+        self.sealer = Sealer(secrets)
+        self._random = b""
+
+    def attempt(self) -> bytes:
+        """A new attempt's name: random, so that nobody can speak for another's."""
+        if not self._random:
+            self._random = os.urandom(ATTEMPT_BYTES * _TOGETHER)
+        made = self._random[:ATTEMPT_BYTES]
+        self._random = self._random[ATTEMPT_BYTES:]
+        return made
+
+
+class Keeping:
+    """The idempotency of one route."""
+
+    __slots__ = ("_api", "_begun", "_label", "_version", "data", "keeper", "keying")
+
+    def __init__(
+        self, data: "Idempotency", route: "Route", version: "Version", keeper: Recordkeeping
+    ) -> None:
+        self.data = data
+        self.keeper = keeper
+        self.keying = Keying(data)
+        self._api = route.api
+        self._begun: dict[str, blake2b] = {}  # by consumer
+        self._label = route.label
+        self._version = version.name
+
+    def head_key(self, fields: "Fields") -> bytes | None:
+        """The caller's key where a header carries it; None: it has none. Raises ``Refusal``."""
+        header = self.data.header
+        if header == b"idempotency-key":
+            return self.keying.head_key(fields.idempotency_key)
+        found = None
+        for line in fields.lines:
+            name, _, value = line.partition(b":")
+            if name.lower() == header:
+                if found is not None:
+                    raise Refusal("idempotency_key_invalid", reason="idempotency_key_doubled")
+                found = value.strip(b" \t\r\n")
+        return self.keying.head_key(found)
+
+    def claim(self, call: "Call", key: bytes, target: bytes, fields: "Fields", body: bytes) -> Claim:
+        """What the ledger is asked for. Its steps have made sure that the call has a consumer."""
+        data = self.data
+        keeper = self.keeper
+        identity = call.identity
+        assert identity is not None
+        consumer = identity.consumer.name
+        begun = self._begun.get(consumer)
+        if begun is None:
+            if len(self._begun) >= CONSUMERS_MAX:
+                self._begun.clear()
+            begun = self._begun[consumer] = keeper.secrets.begin(consumer, self._api, self._label)
+        digest = begun.copy()
+        digest.update(key)
+        found = digest.digest()
+        attempt = keeper.attempt()
+        about = About(
+            consumer,
+            self._api,
+            self._version,
+            self._label,
+            call.request_id.decode("ascii"),
+            call.method.decode("ascii"),
+            call.path,
+            call.wall,
+            keeper.sealer.seal(found, attempt, key),
+        )
+        return Claim(
+            found,
+            attempt,
+            fingerprint(
+                call.method,
+                call.path,
+                target,
+                fields.content_type,
+                self._version,
+                body,
+                data.covers,
+            ),
+            int(data.keep),
+            encode_about(about),
+            False,  # noqa: FBT003 - known when it is asked
+            data.resolve is not None,
+        )
+
+    def verdict(self, head: "ResponseHead", body: bytes) -> int:
+        """What an answer that came whole makes of the call: COMPLETED, RELEASED or UNKNOWN."""
+        data = self.data
+        if data.in_progress is not None:
+            body = plain_body(body, _coding_of(head)) or b""
+        return verdict(data, head.status, body, head.content_type)
+
+    def sealed(self, claim: Claim, head: "ResponseHead", body: bytes) -> bytes:
+        """The answer as it is stored, or nothing when it must not be or is too long."""
+        packed = pack_answer(head.status, head.lines, body, self.data.keeps_headers)
+        if not packed or shows_card_data(body, _coding_of(head)):
+            return b""
+        return self.keeper.sealer.seal(claim.key, claim.attempt, packed)
+
+    def unsealed(self, claim: Claim, attempt: bytes, answer: bytes) -> bytes:
+        """What ``answer`` of another ``attempt`` held, packed. Raises ``SealError``."""
+        return self.keeper.sealer.unseal(claim.key, attempt, answer)
+
+
+def _coding_of(head: "ResponseHead") -> bytes:
+    for line in head.lines:
+        if line[:17].lower() == b"content-encoding:":
+            return line[17:].strip(b" \t\r\n")
+    return b""
+
+
+def in_flight() -> Refusal:
+    """The same call is on its way."""
+    return Refusal("idempotency_in_flight", reason="in_flight", retry_after=1)
+
+
+def unsettled() -> Refusal:
+    """The same call was sent before, and whether it ran is not known: the caller asks and repeats nothing."""
+    return Refusal(
+        "idempotency_in_flight",
+        reason="outcome_unknown",
+        retry_after=1,
+        outcome=Outcome.UNKNOWN,
+        retry=Retry.AFTER_QUERY,
+        detail="A call with this idempotency key was sent before; whether it acted is not known yet.",
+    )
+
+
+def answered(reason: str) -> Refusal:
+    """The same call was answered before, and its answer is not at hand."""
+    return Refusal(
+        "idempotency_in_flight",
+        reason=reason,
+        retry_after=1,
+        outcome=Outcome.ANSWERED,
+        retry=Retry.AFTER_QUERY,
+        detail="A call with this idempotency key was answered before; its answer was not kept.",
+    )
+
+
+def mismatch() -> Refusal:
+    """The key stands for another request."""
+    return Refusal("idempotency_mismatch", reason="fingerprint_differs")

@@ -1,0 +1,1 @@
+"""Idempotency keys: which calls are the same, and what settles one."""

@@ -1,0 +1,97 @@
+"""Many keys cost no more a call than few, a bounded piece of disk, and a start that reads no file through.
+
+The short form of ``python -m benchmarks.ledger_keys``, without processes; CPU of this thread, so that neighbours do not count.
+"""
+
+import os
+import time
+from pathlib import Path
+from statistics import median
+
+import pytest
+import uvloop
+from benchmarks.ledger_keys import ABOUT, ANSWER, measure
+
+from faregate.stores.ledger.embedded.disk import Disk
+from faregate.stores.ledger.protocol import COMPLETED, DONE, GRANTED
+from tests.stores.ledger.embedded.material import MIB, World
+
+BATCH = 64
+MANY = 60_000
+
+
+class Unsynced(Disk):
+    """The sync's own cost is not what is measured."""
+
+    def sync(self, descriptor: int) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, float, float]:
+    """A world of many keys, and the CPU of a pair in seconds when there were few and many."""
+    world = World(tmp_path_factory.mktemp("many") / "ledger", 1024 * MIB, Unsynced())
+    add(world, 1_000)
+    few = median(add(world, 500) for _ in range(10))
+    add(world, MANY - 11_000)
+    many = median(add(world, 500) for _ in range(10))
+    return world, few, many
+
+
+def add(world: World, count: int) -> float:
+    """Seconds of CPU a pair."""
+    book = world.book
+    spent = 0.0
+    for _ in range(count // BATCH):
+        pairs = [(os.urandom(16), os.urandom(16)) for _ in range(BATCH)]
+        began = time.thread_time()
+        for key, attempt in pairs:
+            assert book.claim(world.owner, key, attempt, b"f" * 32, 86_400, ABOUT, True, True) == GRANTED
+        book.log.commit()
+        for key, attempt in pairs:
+            assert book.settle(key, attempt, COMPLETED, ANSWER) == DONE
+        book.log.commit()
+        spent += time.thread_time() - began
+        book.log.prepare()
+        world.cleaner.step()
+    return spent / count
+
+
+def test_a_pair_costs_the_same_however_many_keys_there_are(full: tuple[World, float, float]) -> None:
+    _, few, many = full
+    assert many < 1.5 * few
+
+
+def test_a_key_takes_little_disk_and_memory(full: tuple[World, float, float]) -> None:
+    world, _, _ = full
+    used = sum(segment.used for segment in world.book.log.order)
+    assert used / world.book.kept_count < 1_400
+
+
+def test_a_start_reads_what_the_indexes_say(full: tuple[World, float, float]) -> None:
+    world, _, _ = full
+    while world.cleaner.step():
+        world.book.log.commit()
+    count = world.book.kept_count
+    read: list[int] = []
+
+    class Counting(Unsynced):
+        def read(self, descriptor: int, size: int, at: int) -> bytes:
+            read.append(size)
+            return super().read(descriptor, size, at)
+
+    world.disk = Counting()
+    began = time.thread_time()
+    world.again()
+    assert time.thread_time() - began < 2.0
+    assert world.book.kept_count == count
+    assert sum(read) < 3 * world.book.log.segment_bytes, "only the newest file is read"
+    world.close()
+
+
+def test_the_benchmark_measures_what_it_says(tmp_path: Path) -> None:
+    figures = uvloop.run(measure(tmp_path, keys=2_000, few=100, pairs=200, keep_s=0))
+    assert figures.pairs_few > 0 < figures.pairs_many
+    assert figures.disk_bytes_per_key > 600
+    assert figures.resident_mb >= figures.resident_empty_mb > 5
+    assert 0 < figures.start_s < 20
