@@ -97,7 +97,9 @@ class ClientConnection(Lingering):
                 line: Line = match.groups()  # type: ignore[assignment]  # four groups, all matched
                 path = line[2]
                 if not (
-                    b"/." in path or b"//" in path or (fields.framed and not may_have_body(fields, line))
+                    path.find(b"/.") >= 0
+                    or path.find(b"//") >= 0
+                    or (fields.framed and not may_have_body(fields, line))
                 ):
                     self._begin(line, fields, data, end)
                     return

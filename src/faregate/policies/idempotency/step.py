@@ -130,7 +130,7 @@ def fingerprint(  # noqa: PLR0913, PLR0917 - the lines of what is hashed
     """
     question = target.find(b"?")
     query = b"" if question < 0 else target[question + 1 :]
-    if b"&" in query:
+    if query.find(b"&") >= 0:
         query = _sorted(query)
     counted = _chosen(body, covers) if covers else body
     lines = b"%b\n%b\n%b\n%b\n%b\n%b\n%b" % (

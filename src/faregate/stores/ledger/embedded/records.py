@@ -156,15 +156,22 @@ def length_at(data: bytes, at: int, number: int, offset: int) -> int:
     """The length of the record at ``at`` of ``data``, which is at ``offset`` of its file; 0: none that is
     whole stands there.
     """
+    length = length_by_itself(data, at)
+    if length:
+        view = memoryview(data)[at + 4 : at + length]
+        if zlib.crc32(view, seed(number, offset)) != int(_START.unpack_from(data, at)[0]):
+            return 0
+    return length
+
+
+def length_by_itself(data: bytes, at: int) -> int:
+    """The same, unchecked but for what a length may be."""
     if len(data) - at < HEAD_BYTES:
         return 0
-    crc, length = _START.unpack_from(data, at)
+    length = int(_START.unpack_from(data, at)[1])
     if length < HEAD_BYTES or length & 7 or length > RECORD_BYTES_MAX or at + length > len(data):
         return 0
-    view = memoryview(data)[at + 4 : at + length]
-    if zlib.crc32(view, seed(number, offset)) != crc:
-        return 0
-    return int(length)
+    return length
 
 
 def claimed_length(data: bytes, at: int) -> int:

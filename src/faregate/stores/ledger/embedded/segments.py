@@ -42,10 +42,10 @@ AHEAD_BYTES: Final = 512 << 10
 
 class Segment:
     """One file. ``size``: of the file; ``used``: how much of it is records; ``live``: bytes of records that
-    are still true. ``zeroed``: how far its room was written, not only taken.
+    are still true. ``zeroed``: how far its room was written, not only taken. ``ours``: this process made it.
     """
 
-    __slots__ = ("descriptor", "live", "number", "path", "size", "slot", "used", "zeroed")
+    __slots__ = ("descriptor", "live", "number", "ours", "path", "size", "slot", "used", "zeroed")
 
     def __init__(self, number: int, path: Path, descriptor: int, size: int, used: int) -> None:
         self.number = number
@@ -55,6 +55,7 @@ class Segment:
         self.used = used
         self.slot = -1
         self.live = 0
+        self.ours = False
         self.zeroed = used
 
 
@@ -145,6 +146,7 @@ class Log:
             self.disk.remove(path)
             raise
         self.spare = Segment(number, path, descriptor, self.segment_bytes, 0)
+        self.spare.ours = True
         self.next_number = number + 1
         self.sized += self.segment_bytes
 

@@ -34,7 +34,7 @@ HELD_BYTES_MAX: Final = 64 << 20
 _READ_BYTES: Final = 256 << 10
 _TICK_S: Final = 0.25
 GATHER_FROM: Final = 8
-GATHER_S: Final = 0.0003
+GATHER_S: Final = 0.0005
 """With so many calls in flight, what comes in this time is synced together: a sync and a turn cost as much
 for one move as for thirty.
 """
