@@ -15,12 +15,12 @@ ARGS ?=
 COMPILED := @$(BIN)/python -m faregate.compiled || [ $$? -eq 3 ]
 
 # Slow folders, last among the parallel ones; everything else under tests/ comes first by itself.
-SLOW := tests/e2e tests/faults tests/demo
+SLOW := tests/e2e tests/ledger_proof tests/faults tests/demo
 QUICK := $(filter-out $(SLOW) tests/support tests/vectors,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
 PYTEST := $(BIN)/python -m pytest
 # A file's tests in one process: they share its gateways (tests/conftest.py). Ports are chosen free. Quick tests compute, two at a
 # time; slow ones wait for deadlines most of the time, so that four fit two cores, in this order, which ends with short files.
-TOGETHER := $(PYTEST) --dist loadfile -m "not proof"
+TOGETHER := $(PYTEST) --dist loadfile -m "not proof or beside"
 PROOFS := $(sort $(shell grep -rl --include='test_*.py' 'mark\.proof' tests))
 
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ test: ## everything that must hold; quick tests first, proofs that measure last 
 	$(COMPILED)
 	$(TOGETHER) -n 2 $(QUICK) $(ARGS)
 	$(TOGETHER) -n 4 --no-loadscope-reorder $(SLOW) $(ARGS)
-	$(PYTEST) -m proof $(PROOFS) $(ARGS)
+	$(PYTEST) -m "proof and not beside" $(PROOFS) $(ARGS)
 
 check: ## format, lint, types, import rule
 	$(ENVIRONMENT) dev
