@@ -14,7 +14,8 @@ from tests.ledger_proof.plan import make_plan
 from tests.ledger_proof.run import Order, play
 from tests.ledger_proof.world import STORES, World, fault_names
 
-pytestmark = [pytest.mark.apart, pytest.mark.beside, pytest.mark.proof, pytest.mark.timeout(180)]
+PATIENCE = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.apart, pytest.mark.beside, pytest.mark.proof, PATIENCE]
 FOUND_S = 60.0
 TRIES = 3
 RULES = frozenset({"I1", "I4", "I5", "I8"})

@@ -21,7 +21,8 @@ SHORT = {
     "redis": Order("redis", 150, 4, SEED, lease_s=2, only=("worker_killed", "store_killed", "store_cut_down", "upstream_killed")),
     "postgresql": Order("postgresql", 150, 4, SEED, lease_s=2, only=("worker_killed", "store_killed", "store_cut_down", "cut_down")),
 }  # fmt: skip
-pytestmark = [pytest.mark.apart, pytest.mark.beside, pytest.mark.proof, pytest.mark.timeout(1800 if LONG else 120)]
+PATIENCE = pytest.mark.timeout(1800 if LONG else 120)
+pytestmark = [pytest.mark.apart, pytest.mark.beside, pytest.mark.proof, PATIENCE]
 
 
 @pytest.mark.parametrize("store", STORES)

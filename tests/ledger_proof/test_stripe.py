@@ -23,7 +23,8 @@ LONG = os.environ.get("FAREGATE_PROOF") == "long"
 KILLS = 40 if LONG else 4
 PAUSE_S = (0.3, 1.5) if LONG else (0.3, 0.7)
 SEED = 20261123
-pytestmark = [pytest.mark.apart, pytest.mark.beside, pytest.mark.proof, pytest.mark.timeout(900 if LONG else 120)]
+PATIENCE = pytest.mark.timeout(900 if LONG else 120)
+pytestmark = [pytest.mark.apart, pytest.mark.beside, pytest.mark.proof, PATIENCE]
 
 
 def configured(port: int, manager_port: int, service: Service) -> Tree:
