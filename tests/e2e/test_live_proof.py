@@ -211,7 +211,8 @@ def test_a_killed_worker_takes_the_calls_in_flight_in_it_along_and_no_others(pla
         assert caller.ended + len(caller.cut_calls) == caller.calls
     assert sockets.faults() == []
     assert unexplained(cuts + sockets.broken, kills) == []
-    assert cuts, "nothing was in flight in the workers that were killed"
+    # three kills may all come between two calls; twenty do not
+    assert cuts or not LONG, "nothing was in flight in the workers that were killed"
     assert sockets.broken
     agreed(place, callers, kills)
     logged = {line["request_id"] for line in gateway.log.lines}

@@ -315,3 +315,26 @@ async def test_at_the_cap_an_old_connection_makes_room_for_a_fresh_one() -> None
         fresh.close()
         await settle()
         assert pool.open_count == 0
+
+
+@living
+async def test_room_is_not_made_of_a_connection_that_was_lost_already() -> None:
+    time = Time()
+    async with Server() as server:
+        pool = server.pool(time, idle_timeout=30.0, max_connections=2)
+        one, other = await opened(pool), await opened(pool)
+        pool.give_back(one, time())
+        pool.give_back(other, time())
+        one.transport.abort()  # type: ignore[union-attr]
+        await settle()
+        assert pool.open_count == 1
+        fresh = await opened(pool)
+        assert pool.open_count == 2
+        time.now += 29.0
+        assert pool.take_sure(time()) is None
+        assert pool.open_count == 1, "the living one made room, the lost one counts no more"
+        await settle()
+        assert pool.open_count == 1
+        fresh.close()
+        await settle()
+        assert pool.open_count == 0

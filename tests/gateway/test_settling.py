@@ -261,3 +261,106 @@ def test_forwarding_the_key_is_the_upstream_s_choice() -> None:
         with Claimed(forward_idempotency_key=forward) as world:
             world.call(request())
             assert (b"Idempotency-Key: k1\r\n" in world.arrive().take()) is forward
+
+
+# what came of a review
+
+
+def unreadable(
+    status: int, body: bytes = b"\x8b\x06\x80 as brotli", coding: str = "Content-Encoding: br\r\n"
+) -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{coding}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("stores_all", [True, False])
+def test_an_answer_that_may_say_in_progress_and_cannot_be_read_leaves_the_call_open(
+    status: int, stores_all: bool
+) -> None:
+    rule = AnswerRule((), "/trade_state", ("USERPAYING",))
+    with Claimed(Idempotency(in_progress=rule, stores_all=stores_all)) as world:
+        pay(world, "k1", unreadable(status))
+        assert world.states == [UNKNOWN]
+    with Claimed(Idempotency(in_progress=rule, stores_all=stores_all)) as world:
+        long = b'{"trade_state":"USERPAYING","pad":"' + b"x" * 70_000 + b'"}'
+        pay(world, "k1", unreadable(status, long, ""))
+        assert world.states == [UNKNOWN], "whole in one read, and yet too long to be kept"
+        caller = world.call(request("k2"))
+        there = world.arrive() if world.pool.asked else world.pool.made[-1]
+        there.take()
+        whole = unreadable(status, long, "")
+        for piece in (whole[:40_000], whole[40_000:]):
+            world.loop.call_soon(there.deliver, piece)
+            world.run()
+        assert answer(caller)[0] == status
+        assert world.states == [UNKNOWN, UNKNOWN]
+
+
+def test_an_answer_that_only_its_connection_ends_is_not_told_again(world: Claimed) -> None:
+    caller = world.call(request())
+    there = world.arrive()
+    there.take()
+    world.loop.call_soon(
+        there.deliver, b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n\r\n{"id": "p'
+    )
+    world.run()
+    world.loop.call_soon(there.end)
+    world.run()
+    assert answer(caller)[0] == 201
+    assert problem(world.call(request()))[:3] == (409, "idempotency_in_flight", "answered")
+
+
+def test_a_caller_who_leaves_while_his_call_is_settled_touches_nobody_else_s_connection(
+    world: Claimed,
+) -> None:
+    first = world.call(request("k1"))
+    there = world.arrive()
+    there.take()
+    world.ledger.delay = 0.05
+    world.loop.call_soon(there.deliver, PAID)
+    world.run()
+    world.ledger.delay = 0.0
+    world.call(request("k2"))
+    assert there.take().startswith(b"POST"), "on the same connection"
+    there.protocol.pause_reading()  # type: ignore[attr-defined]  # the second caller is slow
+    world.loop.call_soon(first.lose)
+    world.run()
+    assert not there.reading
+
+
+def test_a_connection_that_ends_while_the_ledger_is_told_is_no_failure_of_its_target(world: Claimed) -> None:
+    world.ledger.delay = 0.05
+    caller = world.call(request())
+    world.loop.call_later(0.1, world.loop.stop)
+    world.loop.run_forever()
+    world.loop.call_soon(world.pool.connect)
+    world.run()
+    world.loop.call_soon(world.pool.made[-1].end)
+    world.run()
+    world.loop.call_later(0.3, world.loop.stop)
+    world.loop.run_forever()
+    assert world.pool.asked, "another connection"
+    there = world.arrive()
+    assert there.take().endswith(b'{"amount":100}')
+    world.ledger.delay = 0.0
+    world.loop.call_soon(there.deliver, PAID)
+    world.run()
+    assert answer(caller)[0] == 201
+    assert [call.attempts for call in world.calls] == [1]
+
+
+def test_a_connection_that_comes_too_late_is_not_used(world: Claimed) -> None:
+    world.ledger.delay = 0.0
+    caller = world.call(request())
+    (asker,) = world.pool.asked
+    world.ledger.delay = 0.05
+    world.loop.call_soon(asker.internal_error, RuntimeError("for the test"))  # type: ignore[attr-defined]  # an exchange
+    world.run()
+    world.loop.call_soon(world.pool.connect)
+    world.run()
+    world.loop.call_later(0.2, world.loop.stop)
+    world.loop.run_forever()
+    assert all(not made.written for made in world.pool.made)
+    assert answer(caller)[0] == 500
+    assert world.states == []

@@ -51,7 +51,7 @@ class RequestBody:
     ) -> None:
         self._decoder: ChunkDecoder | None = None
         self._held: list[bytes] | None = []
-        self._plain: list[bytes] | None = [] if collects and fields.chunked else None
+        self._plain: bytearray | None = bytearray() if collects and fields.chunked else None
         self.captured: bytearray | None = bytearray() if capture else None
         self.expect = fields.expect
         self.left = fields.content_length
@@ -90,13 +90,20 @@ class RequestBody:
 
     def content(self) -> bytes:
         """The whole body, decoded; for one that ``collects``, once nothing is left and before ``release``."""
-        pieces = self._held if self._plain is None else self._plain
-        return b"" if pieces is None else b"".join(pieces)
+        plain = self._plain
+        if plain is not None:
+            return bytes(plain)
+        return b"" if self._held is None else b"".join(self._held)
 
     def release(self) -> list[bytes]:
         """What was held, ready to be sent; from now on ``feed`` hands everything on."""
         held = self._held or []
+        plain, self._plain = self._plain, None
         self._held = None
+        if plain is not None:  # in one chunk: chunks of two bytes would be four times as long
+            held = [encode_chunk(bytes(plain))] if plain else []
+            if self.left == 0:
+                held.append(encode_last([]))
         return held
 
     def hold_again(self, sent: list[bytes]) -> None:
@@ -117,16 +124,19 @@ class RequestBody:
         except ChunkError as error:
             raise Refusal("malformed_request", reason=str(error)) from None
         framed = []
+        plain = self._plain
         for piece in pieces:
             self.received_bytes += len(piece)
             self._capture(piece)
-            if self._plain is not None:
-                self._plain.append(piece)
-            framed.append(encode_chunk(piece))
+            if plain is not None:
+                plain += piece
+            else:
+                framed.append(encode_chunk(piece))
         rest = b""
         if decoder.done:
             self.left = 0
-            framed.append(encode_last([]))
+            if plain is None:
+                framed.append(encode_last([]))
             rest = decoder.rest
         return self._send_or_hold(b"".join(framed)), rest
 

@@ -8,6 +8,7 @@ section 6 and payments.md section 3 are the rules, ``stores.ledger.protocol`` th
 
 from typing import TYPE_CHECKING, Final
 
+from faregate.gateway.dispatching import MOVES_MAX
 from faregate.gateway.ending import ANSWERED, CLIENT_GONE
 from faregate.gateway.held_answer import said_again
 from faregate.gateway.http1.answers import CONTINUE, date_line
@@ -249,7 +250,10 @@ class Claiming(Settling):
         kind = standing.kind
         if self.phase == MARKING and kind not in {LOST, UNAVAILABLE} and now < self._total_deadline:
             self._marked = True
-            self._send(connection)
+            if connection.transport is None and self._returns < MOVES_MAX:
+                self._go_elsewhere()
+            else:
+                self._send(connection)
             return
         connection.pool.give_back(connection, now)
         if self.phase != MARKING:
@@ -266,6 +270,13 @@ class Claiming(Settling):
         else:
             self._let_target_go()
             self.refuse(Refusal("upstream_unreachable", reason="total_timeout"))
+
+    def _go_elsewhere(self) -> None:
+        """The connection ended while the ledger was told: nothing was tried, and no target has failed."""
+        self._returns += 1
+        self.call.attempts -= 1
+        target, self._upstream_state = self._upstream_state, None
+        self._dispatch_again(self.upstream, target)
 
     def _let_target_go(self) -> None:
         target = self._upstream_state

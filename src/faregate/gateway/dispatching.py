@@ -97,7 +97,7 @@ class Dispatching(Answering):
     def connected(self, connection: "UpstreamConnection", now: float) -> None:
         """The pool opened what we asked for."""
         self.now = now
-        if self.phase == DONE:
+        if self.phase != CONNECTING:  # it has ended, or is ending as not sent
             connection.pool.give_back(connection, now)
             return
         if now >= self._total_deadline:

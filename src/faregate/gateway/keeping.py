@@ -11,7 +11,7 @@ from faregate.gateway.stored_answer import pack_answer, plain_body, shows_card_d
 from faregate.kernel.problems import Outcome, Refusal, Retry
 from faregate.policies.idempotency.step import Keying, fingerprint, verdict
 from faregate.stores.ledger.about import About, encode_about
-from faregate.stores.ledger.moves import ATTEMPT_BYTES, Claim
+from faregate.stores.ledger.moves import ATTEMPT_BYTES, UNKNOWN, Claim
 from faregate.stores.ledger.protocol import Ledger
 from faregate.stores.ledger.sealing import Sealer
 
@@ -126,12 +126,19 @@ class Keeping:
             data.resolve is not None,
         )
 
-    def verdict(self, head: "ResponseHead", body: bytes) -> int:
-        """What an answer that came whole makes of the call: COMPLETED, RELEASED or UNKNOWN."""
+    def verdict(self, head: "ResponseHead", body: bytes | None) -> int:
+        """What an answer that came whole makes of the call: COMPLETED, RELEASED or UNKNOWN. ``body`` None: it
+        was too long to be held. Where a body may say that the call still runs, one that cannot be read leaves
+        it open.
+        """
         data = self.data
-        if data.in_progress is not None:
-            body = plain_body(body, _coding_of(head)) or b""
-        return verdict(data, head.status, body, head.content_type)
+        rule = data.in_progress
+        if rule is not None and rule.pointer is not None:
+            plain = None if body is None else plain_body(body, _coding_of(head))
+            if plain is None and (not rule.statuses or head.status in rule.statuses):
+                return UNKNOWN
+            body = plain
+        return verdict(data, head.status, body or b"", head.content_type)
 
     def sealed(self, claim: Claim, head: "ResponseHead", body: bytes) -> bytes:
         """The answer as it is stored, or nothing when it must not be or is too long."""
@@ -162,7 +169,6 @@ def unsettled() -> Refusal:
     return Refusal(
         "idempotency_in_flight",
         reason="outcome_unknown",
-        retry_after=1,
         outcome=Outcome.UNKNOWN,
         retry=Retry.AFTER_QUERY,
         detail="A call with this idempotency key was sent before; whether it acted is not known yet.",
@@ -174,7 +180,6 @@ def answered(reason: str) -> Refusal:
     return Refusal(
         "idempotency_in_flight",
         reason=reason,
-        retry_after=1,
         outcome=Outcome.ANSWERED,
         retry=Retry.AFTER_QUERY,
         detail="A call with this idempotency key was answered before; its answer was not kept.",

@@ -120,6 +120,7 @@ class LedgerAccess:
             if len(self._replaced) >= REPLACED_MAX:
                 raise ValueError(f"the ledger was moved {REPLACED_MAX} times: restart the gateway")
             self._replaced.append(self._keeper.ledger)
+            _log.warning("the ledger is another one now: what the former knows of keys is not known there")
         if self._runs:
             self._start(ledger)
         return ledger

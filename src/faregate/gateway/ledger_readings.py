@@ -1,8 +1,8 @@
 """What metrics show of the ledger: its figures, asked for now and then, never by a call.
 
 Every worker asks and sees the same store, so the manager shows the largest of what they say, not the sum
-(``families.Across``); the share of workers that reach it is a mean. While it cannot be asked only that is
-shown: figures of a store that is away would be taken for what is.
+(``families.Across``); the share of workers that can claim keys in it is a mean. While it cannot be asked only
+that is shown: figures of a store that is away would be taken for what is.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class LedgerReadings:
             pass
         if ledger is self._ledger:
             self._figures = figures
-            self._reached = figures is not None
+            self._reached = figures is not None and not ledger.away
 
     def _asked(self, task: "asyncio.Task[None]") -> None:
         if self._asking is task:

@@ -136,7 +136,7 @@ class Pool:
             connection = idle[-1]
             if now - connection.idle_since > self._sure_s:
                 if not self.can_open():
-                    self._make_room(idle.popleft())
+                    self._make_room()
                 return None  # all others are older
             idle.pop()
             transport = connection.transport
@@ -148,11 +148,16 @@ class Pool:
             return connection
         return None
 
-    def _make_room(self, connection: UpstreamConnection) -> None:
-        """Closes an idle one so that a fresh one may be opened at once."""
-        connection.counted = False
-        self.open_count -= 1
-        connection.close()
+    def _make_room(self) -> None:
+        """Closes the oldest idle one so that a fresh one may be opened at once."""
+        idle = self._idle
+        while idle:
+            connection = idle.popleft()
+            if connection.transport is not None:  # else it is lost, and counted no more
+                connection.counted = False
+                self.open_count -= 1
+                connection.close()
+                return
 
     def ended_idle(self, connection: UpstreamConnection) -> None:
         """The target closed it while it was idle: so long it lets them be, at most."""

@@ -127,7 +127,10 @@ class Resolver:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(self._until_look_s())
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - a store's defect must not end all looking
+                _log.exception("calls of unknown outcome cannot be looked into")
 
     def _until_look_s(self) -> float:
         pause_s = LOOK_S if len(self._asking) < ASKING_MAX else LOOK_AGAIN_S
@@ -165,6 +168,9 @@ class Resolver:
                 await ledger.defer(entry.key, entry.attempt, self._pause_s(entry.tries))
         except LedgerError:
             return  # the record's lease ends by itself, and it is asked about again
+        except Exception:  # noqa: BLE001 - likewise
+            _log.exception("what was found about a call of unknown outcome cannot be kept")
+            return
         self._count("faregate_ledger_verdicts_total", (upstream, verdict))
 
     async def _verdict(self, ledger: Ledger, entry: Entry) -> tuple[str, str]:
@@ -219,7 +225,19 @@ class Resolver:
         decided = await ledger.decide(entry.key, entry.attempt, state, sealed, BY, note)
         if not decided:
             return "late"  # its own answer, or an operator, came first
-        return "completed" if state == COMPLETED else "released"
+        verdict = "completed" if state == COMPLETED else "released"
+        # a released record is gone from the ledger: this line is what remains of it
+        _log.info(
+            "the resolver settled %s as %s: %s; call %s of %s on %s %s",
+            entry.key.hex(),
+            verdict,
+            note,
+            asked.about.request_id,
+            asked.about.consumer,
+            asked.about.api,
+            asked.about.route,
+        )
+        return verdict
 
     async def _answer(self, asked: _Question) -> Answer:
         """What a target in rotation says. Raises ``_Unasked``."""

@@ -54,6 +54,7 @@ class Settling(Dispatching):
         if not self.attempt:
             super().answer_whole(head, body)
             return
+        self._upstream_connection = None  # it is lent to others by now
         self._kept = HeldAnswer(head, body)
         self._settle_answer(head, body)
 
@@ -102,22 +103,31 @@ class Settling(Dispatching):
             super().answer_end()
             return
         self._upstream_connection = None
-        whole = b"" if kept.passing else b"".join(kept.pieces)
-        self._settle_answer(kept.head, whole)
+        self._settle_answer(kept.head, None if kept.passing else b"".join(kept.pieces))
 
-    def _settle_answer(self, head: "ResponseHead", body: bytes) -> None:
-        """The answer is complete: what it means is stored, then it goes on."""
+    def _settle_answer(self, head: "ResponseHead", body: bytes | None) -> None:
+        """The answer is complete: what it means is stored, then it goes on. ``body`` None: it was not
+        held.
+        """
         kept, claim, keeping = self._kept, self._claim, self._keeping
         assert kept is not None
         assert claim is not None
         assert keeping is not None
         state = keeping.verdict(head, body)
         sealed = b""
-        if state == moves.COMPLETED and not kept.passing and not kept.trailers:
+        if state == moves.COMPLETED and body is not None and not kept.trailers and self._has_an_end(head):
             sealed = keeping.sealed(claim, head, body)
         if state == moves.UNKNOWN:
             self._answered_as = UNKNOWN
         self._settle(state, sealed)
+
+    def _has_an_end(self, head: "ResponseHead") -> bool:
+        """Whether the answer said where it ends. One that ends with its connection may have been cut short,
+        and must not be told again as if it were whole.
+        """
+        return (
+            head.content_length >= 0 or head.chunked or head.bodiless or self.upstream.data.protocol == "h2"
+        )
 
     def _settle(self, state: int, sealed: bytes) -> None:
         claim, keeping = self._claim, self._keeping

@@ -365,17 +365,25 @@ def main() -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     loop = _new_loop()
     asyncio.set_event_loop(loop)
+    status = 1
     try:
-        loop.run_until_complete(_run(settings, loop))
+        status = loop.run_until_complete(_run(settings, loop))
     finally:
         with contextlib.suppress(RuntimeError):
             loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+    sys.exit(status)
 
 
-async def _run(settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> None:
-    """All of it within the loop: stores are made for the one that runs."""
-    await WorkerProcess(settings, loop).run()
+async def _run(settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> int:
+    """All of it within the loop: stores are made for the one that runs. Returns the exit status."""
+    try:
+        worker = WorkerProcess(settings, loop)
+    except ValueError as error:  # the snapshot cannot be put to work; the reason says it all
+        _log.error("worker %d cannot start: %s", settings.index, error)
+        return 1
+    await worker.run()
+    return 0
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

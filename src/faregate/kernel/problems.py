@@ -86,7 +86,7 @@ _ROWS: Final = (
             "No API is published at this path."),
     Problem("method_not_allowed", 405, _C, _NEVER, "Method not allowed",
             "This path does not take this method; see Allow."),
-    Problem("idempotency_in_flight", 409, _C, _SAME, "Call in flight",
+    Problem("idempotency_in_flight", 409, _C, _SAME, "Idempotency key in use",
             "A call with this idempotency key was received before and has not ended."),
     Problem("version_retired", 410, _C, _NEVER, "Version retired",
             "This version of the API is retired; see Link for its successor."),
