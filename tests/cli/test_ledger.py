@@ -11,10 +11,12 @@ import pytest
 
 from faregate.cli import ledger_opening
 from faregate.cli.app import main
-from faregate.cli.ledger_records import age_text, as_object, in_words, table
+from faregate.cli.ledger import _without
+from faregate.cli.ledger_records import as_object, in_words, table
 from faregate.gateway.stored_answer import pack_answer
 from faregate.snapshot import encoded
-from faregate.snapshot.data import FORMAT, Gateway, Listener, Snapshot
+from faregate.snapshot.data import FORMAT, Consumer, Gateway, Listener, Route, Snapshot, Version
+from faregate.snapshot.idempotency import Idempotency
 from faregate.snapshot.idempotency import Ledger as LedgerSettings
 from faregate.stores.ledger.about import About, encode_about
 from faregate.stores.ledger.protocol import (
@@ -44,7 +46,10 @@ class Shop:
         self.data = folder / "data"
         self.data.mkdir()
         gateway = Gateway((Listener("127.0.0.1", 0),), None, 1, str(self.data), ledger=settings)
-        snapshot = Snapshot(FORMAT, 1, gateway, (), (), (), (), (), (), needs_ledger=True)
+        routes = (Route("payments", 0, "POST", "/v2/payments", LABEL, "u", idempotency=Idempotency()),)
+        consumers = (Consumer("acme"), Consumer("northwind"))
+        versions = (Version("v2", "/v2"),)
+        snapshot = Snapshot(FORMAT, 1, gateway, (), (), (), consumers, versions, routes, needs_ledger=True)
         (self.data / "snapshot").write_bytes(encoded.encode(snapshot))
         self.secrets: Secrets = load_or_make(self.data)
         self.ledger = ModelLedger(ModelBook(time.time))
@@ -121,7 +126,12 @@ def test_unknown_ones_are_listed_and_others_when_asked_for(shop: Shop, run: Run)
     }
     status, out, err = run("list", "--state", "all", "--consumer", "northwind")
     assert (out.splitlines()[1][:32], err) == (done, "1 record of northwind\n")
-    assert run("list", "--consumer", "nobody") == (0, "", "0 unknown records of nobody\n")
+    assert run("list", "--consumer", "acme", "--state", "claimed") == (0, "", "0 claimed records of acme\n")
+    status, out, err = run("list", "--consumer", "northwnd")
+    assert (status, out) == (2, "")
+    assert "--consumer: the configuration has no consumer 'northwnd'; did you mean 'northwind'?" in err
+    gone = shop.add(UNKNOWN, b"order-4", "closed-shop")
+    assert run("list", "--consumer", "closed-shop")[1].splitlines()[1].startswith(gone)
 
 
 def test_a_list_is_bounded_and_says_that_there_are_more(
@@ -167,6 +177,17 @@ def test_a_record_is_found_by_its_id_and_by_the_callers_key(shop: Shop, run: Run
     assert "there is no record" in err
 
 
+def test_a_key_is_taken_as_its_route_takes_it(shop: Shop, run: Run) -> None:
+    def shown(route: str, *keys: str) -> tuple[int, str, str]:
+        given = [part for key in keys for part in ("--key", key)]
+        return run("show", *given, "--consumer", "acme", "--api", "payments", "--route", route)
+
+    ident = shop.add(UNKNOWN)
+    assert f"record      {ident}\n" in shown(LABEL, '"order-1"')[1]
+    status, _, err = shown("POST /payment", "order-1")
+    assert (status, "did you mean 'POST /payments'?" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -203,7 +224,11 @@ def test_a_stored_answer_is_told_in_short_and_shown_masked_only_when_asked_for(s
 
 def test_an_answer_that_was_not_kept_or_does_not_open_says_so(shop: Shop, run: Run) -> None:
     kept, other = shop.add(COMPLETED), shop.add(COMPLETED, b"order-2", answer=b"no packed answer")
-    assert "answer      not kept: too long" in run("show", kept)[1]
+    assert "answer      not kept: it is too long, shows card data" in run("show", kept)[1]
+    asked = shop.add(UNKNOWN, b"order-4")
+    assert run("settle", asked, "completed", "--reason", "r", "--by", "ada", "--yes")[0] == 0
+    assert "answer      not kept: it was settled without one\n" in run("show", asked)[1]
+    assert _without("resolver") == "the query settled the call, not its answer"
     assert "does not open" in run("show", other, "--answer")[1]
     assert json.loads(run("show", other, "--json")[1])["answer"]["kept"] is False
     assert json.loads(run("show", shop.add(SENT, b"order-3"), "--json")[1])["answer"] is None
@@ -351,14 +376,6 @@ def test_lost_secrets_are_never_made_anew(shop: Shop, run: Run) -> None:
     assert status == 1
     assert "restore it" in err
     assert not (shop.data / "ledger" / "secrets").exists()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(-5, "0s"), (59.9, "59s"), (60, "1m00s"), (3725, "1h02m"), (90_000, "1d01h"), (1e7, "115d17h")],
-)
-def test_ages_have_their_two_largest_units(seconds: float, text: str) -> None:
-    assert age_text(seconds) == text
 
 
 def test_a_record_whose_call_cannot_be_read_is_shown_all_the_same() -> None:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from faregate.gateway import stored_answer
+from faregate.gateway.http1.fields import _REQUEST, _REQUEST_DROP_PREFIXES
 from faregate.model.diagnostics import Level
+from faregate.policies.idempotency import settings
 from faregate.snapshot.encoded import decode_outline, encode
 from faregate.snapshot.idempotency import AnswerRule, Idempotency, Ledger, Resolve
 from tests.model.configs import API, PLAN, UPSTREAM, brief, check, compiled
@@ -99,6 +102,13 @@ def test_what_is_written_reaches_the_snapshot(tmp_path: Path, written: str, made
         ("{key: {json: [/a, /b]}, resolve: {query: 'GET /a/{key}'}}", [("unresolved_reference", ".resolve.query"), ("bad_value", ".resolve.query")]),
         ("{resolve: {query: POST /a, body: 'a={other}&b={key}'}}", [("unresolved_reference", ".resolve.body")]),
         ("{resolve: 'GET /payments'}", [("bad_value", ".resolve.query")]),
+        ("{key: {header: X-Request-Id}}", [("bad_value", ".key.header")]),
+        ("{key: {header: pay_key}}", [("bad_value", ".key.header")]),
+        ("{keep_headers: [Payment-Id, Set-Cookie]}", [("bad_value", ".keep_headers[1]")]),
+        ("{keep_headers: date}", [("bad_value", ".keep_headers")]),
+        ("{resolve: {query: 'GET /a/{key}', released: {status: 410}}}", [("bad_value", ".resolve")]),
+        ("{resolve: {query: 'GET /a/{key}', done: {status: 200}, released: [{status: 410}, {status: [404, 410]}]}}", [("bad_value", ".resolve")]),
+        ("{resolve: {query: 'GET /a/{key}', done: {status: 200}, released: {status: 404}, settling: 5m}}", []),
         ("{hedge: 1}", [("unknown_key", ".hedge")]),
     ],
 )  # fmt: skip
@@ -106,6 +116,38 @@ def test_what_cannot_keep_the_promise_is_an_error_at_its_place(
     tmp_path: Path, written: str, places: list[tuple[str, str]]
 ) -> None:
     assert sorted(wrong(tmp_path, written)) == sorted(places)
+
+
+def test_no_key_is_looked_for_in_a_header_that_the_gateway_takes(tmp_path: Path) -> None:
+    for name in sorted(
+        {*_REQUEST, *(start + b"x" for start in _REQUEST_DROP_PREFIXES)} - {b"idempotency-key"}
+    ):
+        assert wrong(tmp_path, f"{{key: {{header: {name.decode().title()}}}}}") == [
+            ("bad_value", ".key.header")
+        ], name
+    assert wrong(tmp_path, "{key: {header: Idempotency-Key}}") == []
+
+
+def test_what_may_not_be_kept_is_what_is_never_kept() -> None:
+    assert {name.encode() for name in settings.NEVER_KEPT} == stored_answer.NEVER_KEPT
+
+
+@pytest.mark.parametrize(
+    ("store", "library"), [("redis://h", "redis"), ("rediss://h", "redis"), ("postgresql://h/d", "psycopg")]
+)
+def test_a_store_whose_library_is_missing_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, library: str
+) -> None:
+    text = SHARED.replace("redis://:hunter2@h", store) + UPSTREAM + API
+    assert check(tmp_path, text) == []
+    monkeypatch.setattr(
+        "faregate.compile.idempotency.find_spec", lambda name: None if name == library else name
+    )
+    (found,) = check(tmp_path, text)
+    extra = "postgresql" if library == "psycopg" else library
+    assert (found.code, found.path, found.expected) == (
+        "not_available", "gateway.ledger", f"install faregate[{extra}]",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
@@ -233,6 +275,8 @@ def test_the_ledger_is_where_it_is_said_to_be(tmp_path: Path, text: str, made: L
         (SHARED.replace("k1, secret", f"k1, secret: {KEY_HEX}}}, {{id: k1, secret"), [("duplicate_name", "gateway.ledger.keys[1].id")]),
         ("gateway:\n  ledger: mysql://h\n", [("bad_value", "gateway.ledger")]),
         ("gateway:\n  ledger: 'redis:// h'\n", [("bad_value", "gateway.ledger")]),
+        (SHARED.replace("    keys", "    disk: 1GiB\n    keys"), [("bad_value", "gateway.ledger.disk")]),
+        ("gateway:\n  ledger: {accept_loss: true, prefix: pay}\n", [("bad_value", "gateway.ledger.accept_loss"), ("bad_value", "gateway.ledger.prefix")]),
         ("gateway:\n  ledger: {disk: 1MiB}\n", [("bad_value", "gateway.ledger.disk")]),
         ("gateway:\n  ledger: {prefix: A}\n", [("bad_value", "gateway.ledger.prefix")]),
         *[(SHARED.replace(KEY_HEX, f"'{secret}'"), [("bad_value", "gateway.ledger.lookup_key")]) for secret in (

@@ -169,7 +169,7 @@ DEFAULTS: Final = {
     "gateway.manager": "`{address: 127.0.0.1:9090}`",
     "gateway.workers": "`auto`",
     "upstreams.<name>.retry.on": "`[connect_failure]`",
-    "apis.<name>.routes[].idempotency.no_verdict": "`[502, 503, 504]`",
+    "apis.<name>.routes[].idempotency.no_verdict": "`[408, 425, 502, 503, 504]`",
     "apis.<name>.routes[].idempotency.not_run": "`[401, 429]`",
 }
 """Defaults that the schema cannot carry; a test compares them with the program."""

@@ -48,4 +48,4 @@ def test_the_defaults_written_by_hand_are_the_programs() -> None:
     }
     idempotency = settings_of("required")
     assert idempotency is not None
-    assert (idempotency.no_verdict, idempotency.not_run) == ([502, 503, 504], [401, 429])
+    assert (idempotency.no_verdict, idempotency.not_run) == ([408, 425, 502, 503, 504], [401, 429])

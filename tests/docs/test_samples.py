@@ -88,6 +88,17 @@ def test_samples_are_found_on_guides_policies_and_the_front_page() -> None:
     assert names <= {*SECTIONS, "include"}
 
 
+def test_the_front_page_works_as_it_is_copied(tmp_path: Path) -> None:
+    page = ROOT / "README.md"
+    (whole,) = [block.text for block in blocks("yaml") if block.page == page]
+    (tmp_path / "whole.yaml").write_text(whole, encoding="utf-8")
+    assert compile_config(load(tmp_path / "whole.yaml", {}), 1)[1] == []
+    calls = [block.text.replace("\\\n", "") for block in blocks("console") if block.page == page]
+    payments = [line for text in calls for line in text.splitlines() if "curl" in line and " -d " in line]
+    assert payments
+    assert all("-H 'Idempotency-Key: " in line for line in payments)
+
+
 def check_output(capsys: pytest.CaptureFixture[str], file: str) -> list[str]:
     with pytest.raises(BaseException):  # noqa: B017 - typer's Exit
         check_command(Path(file), json=False)

@@ -87,8 +87,14 @@ def test_a_moved_ledger_is_opened_and_the_former_one_lives_until_the_end(tmp_pat
         assert before.ledger is not after.ledger
         assert [one.started for one in maker.made] == [True, True]
         assert [one.closed for one in maker.made] == [False, False], "calls that began with it settle there"
+        other_key = way.keeper_for(
+            snapshot(store="redis", url="redis://two", **keys | {"lookup_key": b"m" * 32})
+        )
+        assert other_key is not None
+        assert other_key.ledger is maker.made[2], "opened anew, so that the store can refuse the key"
+        await asyncio.sleep(0)
         await way.close()
-        assert [one.closed for one in maker.made] == [True, True]
+        assert [one.closed for one in maker.made] == [True, True, True]
 
     asyncio.run(live())
 

@@ -78,6 +78,20 @@ def test_a_ledger_that_cannot_be_asked_shows_no_figures(monkeypatch) -> None:
     asyncio.run(run())
 
 
+def test_a_store_that_takes_no_claims_is_not_up_and_its_figures_are_shown() -> None:
+    class Unfit(Counted):
+        async def figures(self) -> Figures:
+            return FIGURES
+
+    async def run() -> None:
+        ledger, readings = Unfit(), LedgerReadings(Random(1))
+        ledger.away = "store_evicts"
+        readings.follow(ledger)
+        assert await look(readings, 100.0) == {**SHOWN, "faregate_ledger_up": 0.0}
+
+    asyncio.run(run())
+
+
 def test_without_a_ledger_there_is_nothing_to_show_and_another_store_is_another() -> None:
     async def run() -> None:
         readings = LedgerReadings(Random(1))

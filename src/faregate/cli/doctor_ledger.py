@@ -1,24 +1,30 @@
-"""The check of ``faregate doctor`` on the ledger: whether it can be asked, how full it is, what is unknown.
+"""The check of ``faregate doctor`` on the ledger: can it be asked, does it take keys, how full it is, what is
+unknown.
 
 An embedded one is asked while a gateway runs; else only its folder is looked at, for opening it would write.
 """
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from faregate.cli.doctor_findings import Finding, megabytes, ok, problem, warning
+from faregate.cli.doctor_findings import Finding, Level, megabytes, ok, problem, warning
 from faregate.cli.ledger_opening import Place, opened
 from faregate.cli.ledger_records import age_text
 from faregate.snapshot.data import Snapshot
 from faregate.stores.ledger.embedded.client import EmbeddedLedger
 from faregate.stores.ledger.protocol import Figures, LedgerError
+from faregate.stores.ledger.remote import RemoteLedger
 from faregate.stores.ledger.secrets import FOLDER, SecretsError, load_or_make
 
-PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 8.0
+"""More than the tries of a connection take, which know the reason."""
 NEARLY_FULL: Final = 0.8
 _CHECK: Final = "ledger"
 _MEND: Final = "until it can be asked, calls with an idempotency key get 503 and nothing is sent"
+_UNFIT: Final = "until that is mended, calls with an idempotency key get 503 (docs/concepts/ledger.md)"
+_LOSES: Final = "a payment claimed then may run again: docs/concepts/ledger.md says what each setting means"
 
 
 async def check_ledger(snapshot: Snapshot) -> list[Finding]:
@@ -31,14 +37,11 @@ async def check_ledger(snapshot: Snapshot) -> list[Finding]:
         return [finding]
     try:
         async with asyncio.timeout(PATIENCE_S):
-            figures = await (_of_running(place.data) if embedded else _of_store(place))
+            return await (_of_running(place) if embedded else _of_store(place))
     except TimeoutError:
         return [problem(_CHECK, f"{place.told}: no answer within {PATIENCE_S:.0f} s", _MEND)]
     except LedgerError as error:
         return [problem(_CHECK, f"{place.told}: {error}", _MEND)]
-    if figures is None:
-        return [ok(_CHECK, f"{place.told}: no gateway runs that could be asked")]
-    return judged(place.told, figures)
 
 
 def _secrets(place: Place) -> Finding | None:
@@ -52,19 +55,34 @@ def _secrets(place: Place) -> Finding | None:
     return None
 
 
-async def _of_running(data: Path) -> Figures | None:
-    """The figures of a ledger whose process runs; None where none does. Raises LedgerError."""
-    ledger = EmbeddedLedger(data, holds=False)
+async def _of_running(place: Place) -> list[Finding]:
+    """What an embedded ledger says of itself, where its process runs. Raises LedgerError."""
+    ledger = EmbeddedLedger(place.data, holds=False)
     await ledger.start()
     try:
-        return await ledger.figures() if ledger.link.connected else None
+        if ledger.away:
+            return [ok(_CHECK, f"{place.told}: no gateway runs that could be asked")]
+        return judged(place.told, await ledger.figures())
     finally:
         await ledger.close()
 
 
-async def _of_store(place: Place) -> Figures:
+async def _of_store(place: Place) -> list[Finding]:
+    """What a shared store says of itself: a reason to take no keys comes first. Raises LedgerError."""
     async with opened(place) as ledger:
-        return await ledger.figures()
+        if not isinstance(ledger, RemoteLedger):
+            return judged(place.told, await ledger.figures())
+        await ledger.check()
+        if ledger.away:
+            findings = [problem(_CHECK, f"{place.told}: {ledger.why_away} ({ledger.away})", _UNFIT)]
+            with suppress(LedgerError):
+                figures = await ledger.figures()
+                findings += [one for one in judged(place.told, figures) if one.level != Level.OK]
+            return findings
+        findings = judged(place.told, await ledger.figures())
+        if ledger.warning:
+            findings.append(warning(_CHECK, f"{place.told}: {ledger.warning}", _LOSES))
+        return findings
 
 
 def judged(told: str, figures: Figures) -> list[Finding]:

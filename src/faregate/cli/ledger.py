@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 SHOWN_MAX: Final = 1000
 PAGE: Final = 500
-ANSWER_MISSING: Final = "too long, with card data, or settled without one"
+ANSWER_MISSING: Final = "it is too long, shows card data, or cannot be looked into"
 
 commands = typer.Typer(
     help="Look at the records of idempotent calls, and settle those of unknown outcome.",
@@ -52,12 +52,16 @@ def list_records(  # noqa: PLR0913, PLR0917 - one value per option
 ) -> None:
     """List records, those of unknown outcome unless told otherwise."""
     from faregate.cli.errors import CommandError
+    from faregate.cli.ledger_naming import check_names
     from faregate.cli.ledger_records import STATES, as_object, table
 
     if state != "all" and state not in STATES:
         raise CommandError(f"--state: {state!r} is none of {', '.join(STATES)}, all", 2)
     states = list(STATES.values()) if state == "all" else [STATES[state]]
-    found = _asked(_place(config, data), lambda ledger: _listed(ledger, states, consumer, limit + 1))
+    place = _place(config, data)
+    found = _asked(place, lambda ledger: _listed(ledger, states, consumer, limit + 1))
+    if consumer and not found:  # one that is gone from the configuration may have left records
+        check_names(place.snapshot, consumer=consumer)
     records, more = found[:limit], len(found) > limit
     now = time.time()
     if json:
@@ -194,7 +198,7 @@ def _kept_of(place: "Place", entry: "Entry") -> "Kept | None":
     if entry.state != COMPLETED:
         return None
     if not entry.answer:
-        return Kept(None, ANSWER_MISSING)
+        return Kept(None, _without(entry.by))
     sealer = Sealer(secrets_of(place))
     try:
         return Kept(unpack_answer(sealer.unseal(entry.key, entry.attempt, entry.answer)))
@@ -202,13 +206,24 @@ def _kept_of(place: "Place", entry: "Entry") -> "Kept | None":
         return Kept(None, "it does not open with the secrets that are here")
 
 
+def _without(by: str) -> str:
+    """Why a completed record has no answer."""
+    from faregate.gateway.resolving import BY
+
+    if not by:
+        return ANSWER_MISSING
+    return "the query settled the call, not its answer" if by == BY else "it was settled without one"
+
+
 def _located(place: "Place", keys: list[str], consumer: str, api: str, route: str) -> bytes:
     """The key of the record that a caller's key stands for."""
+    from faregate.cli.ledger_naming import caller_key, check_names
     from faregate.cli.ledger_opening import secrets_of
-    from faregate.policies.idempotency.step import join
     from faregate.stores.ledger.protocol import Scope
 
-    return secrets_of(place).locate(Scope(consumer, api, route, join([key.encode() for key in keys])))
+    secrets = secrets_of(place)
+    check_names(place.snapshot, consumer=consumer, api=api, route=route)
+    return secrets.locate(Scope(consumer, api, route, caller_key(place.snapshot, api, route, keys)))
 
 
 def _key_of(text: str) -> bytes:

@@ -7,6 +7,7 @@ needs settings whose shape is right.
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from importlib.util import find_spec
 from typing import Final
 
 from faregate.compile.walk import ANY, matches
@@ -15,12 +16,14 @@ from faregate.model.apis import Api, HeaderVersions, Route
 from faregate.model.config import Config
 from faregate.model.diagnostics import Findings, TreePath, Value
 from faregate.model.gateway import Gateway
-from faregate.model.ledger import EMBEDDED, StorePlace
+from faregate.model.ledger import EMBEDDED, Ledger, StorePlace
 from faregate.policies.idempotency.settings import DAY_S, Idempotency, settings_of
 
 BODY_BYTES_MAX: Final = 1 << 20
 """A call with a key is held whole until it is claimed."""
 MONEY: Final = frozenset({"payments", "refunds", "transfers", "payouts", "charges"})
+_LIBRARIES: Final = {"redis": "redis", "postgresql": "psycopg"}
+"""What talks to a shared store; extras of this package, by the names of the stores."""
 _KEY_NAMES: Final = "{key}, or {key_1}, {key_2} where several values make the key"
 
 
@@ -131,6 +134,25 @@ def ledger_place(gateway: Gateway) -> StorePlace:
     return gateway.shared if gateway.ledger.store is None else gateway.ledger.store
 
 
+def _check_kind(ledger: Ledger, path: TreePath, findings: Findings, *, shared: bool) -> None:
+    """Reports what is written and means nothing to this kind of store."""
+    idle = {"disk"} if shared else {"accept_loss", "prefix"}
+    for member in sorted(idle & ledger.model_fields_set):
+        whose = "an embedded ledger" if shared else "a shared store"
+        message = f"`{member}` is of {whose}, and this ledger is {'shared' if shared else 'embedded'}"
+        findings.add("bad_value", (*path, member), message, expected=f"no `{member}`", at_key=True)
+
+
+def _check_library(kind: str, path: TreePath, findings: Findings) -> None:
+    """Reports a store whose client is an extra that is not installed; looked for, not imported."""
+    library = _LIBRARIES.get(kind)
+    if library is not None and find_spec(library) is None:
+        message = (
+            f"a ledger in {'Redis' if kind == 'redis' else 'PostgreSQL'} needs the Python package {library}"
+        )
+        findings.add("not_available", path, message, expected=f"install faregate[{kind}]", at_key=True)
+
+
 def _check_ledger(gateway: Gateway, used: bool, findings: Findings) -> None:  # noqa: FBT001 - of one call above
     ledger = gateway.ledger
     shared = ledger_place(gateway).kind != EMBEDDED
@@ -146,6 +168,9 @@ def _check_ledger(gateway: Gateway, used: bool, findings: Findings) -> None:  # 
         member = "lookup_key" if ledger.lookup_key is not None else "keys"
         message = "an embedded ledger makes its own secrets, in <data>/ledger/secrets"
         findings.add("bad_value", (*path, member), message, expected="a shared `store`", at_key=True)
+    _check_kind(ledger, path, findings, shared=shared)
+    if used or named:
+        _check_library(ledger_place(gateway).kind, path, findings)
     first: dict[bytes, int] = {}
     for index, key in enumerate(ledger.keys):
         # what answers are marked with; two that are alike could not be told apart

@@ -77,7 +77,12 @@ class Keeping:
             name, _, value = line.partition(b":")
             if name.lower() == header:
                 if found is not None:
-                    raise Refusal("idempotency_key_invalid", reason="idempotency_key_doubled")
+                    raise Refusal(
+                        "idempotency_key_invalid",
+                        reason="idempotency_key_doubled",
+                        parameter=header.decode("ascii"),
+                        detail="The header that carries the idempotency key came twice.",
+                    )
                 found = value.strip(b" \t\r\n")
         return self.keying.head_key(found)
 

@@ -137,5 +137,7 @@ class LedgerAccess:
 
 
 def _place(settings: LedgerSettings) -> tuple[object, ...]:
-    """What makes it another store."""
-    return settings.store, settings.url, settings.prefix, settings.accept_loss
+    """What makes it another store: also the key by which records are found, which a shared store compares
+    with its own when it is opened.
+    """
+    return settings.store, settings.url, settings.prefix, settings.accept_loss, settings.lookup_key

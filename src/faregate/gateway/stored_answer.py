@@ -27,6 +27,7 @@ _KEPT: Final = frozenset(
     (
         b"content-type", b"content-encoding", b"content-language", b"content-location",
         b"content-disposition", b"content-digest", b"repr-digest", b"location", b"etag", b"last-modified",
+        b"grpc-status", b"grpc-message", b"grpc-status-details-bin",
     )
 )  # fmt: skip
 _REQUEST_ID: Final = b"request-id"

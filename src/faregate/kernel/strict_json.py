@@ -18,10 +18,14 @@ _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class DoubledError(ValueError):
+    """A name that stands twice where each may stand once."""
+
+
 def _once(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member stands twice")
+        raise DoubledError("a member stands twice")
     return members
 
 

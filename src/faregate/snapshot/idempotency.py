@@ -32,7 +32,8 @@ class Ledger(Frozen, frozen=True):
 class AnswerRule(Frozen, frozen=True):
     """What an answer must be to mean something. ``statuses``: one of these, empty for any. ``pointer``: a
     JSON pointer whose value is one of ``values`` (of the same type), or, without ``values``, anything but
-    null, an empty text, list or object; None: the body does not matter.
+    null, an empty text, list or object; of a whole document not an object either whose lists are all empty.
+    None: the body does not matter.
     """
 
     statuses: tuple[int, ...] = ()
@@ -77,7 +78,7 @@ class Idempotency(Frozen, frozen=True):
     keep: float = 86_400.0
     stores_all: bool = True
     wait: float = 0.0
-    no_verdict: tuple[int, ...] = (502, 503, 504)
+    no_verdict: tuple[int, ...] = (408, 425, 502, 503, 504)
     not_run: tuple[int, ...] = (401, 429)
     in_progress: AnswerRule | None = None
     covers: tuple[str, ...] = ()

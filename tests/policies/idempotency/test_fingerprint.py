@@ -88,6 +88,12 @@ def covering(body: bytes, *pointers: str) -> bytes:
         (b'{"amount":1,"amount":2}', b'{"amount":2,"amount":1}', False),
         (b"amount=1", b"amount=2", False),
         (b"[1]", b"[2]", False),
+        (b'{"amount":1}', b'["/amount",1]', False),
+        (
+            b'{"amount":' + b"[" * 900 + b"]" * 900 + b"}",
+            b'{"amount":' + b"[" * 900 + b"]" * 900 + b"} ",
+            False,
+        ),
         (b'{"amount":' + b"9" * 5000 + b"}", b'{"amount":' + b"9" * 5000 + b"} ", False),
     ],
 )

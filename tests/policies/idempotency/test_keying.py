@@ -106,8 +106,8 @@ def test_keys_in_bodies(keying: Keying, body: bytes, key: bytes | str | None) ->
 @pytest.mark.parametrize(
     ("keying", "body", "content_type", "reason"),
     [
-        (JSON, b'{"out_trade_no":"a","out_trade_no":"b"}', b"application/json", "key_body_unreadable"),
-        (JSON, b'{"x":{"y":1,"y":2},"out_trade_no":"a"}', b"application/json", "key_body_unreadable"),
+        (JSON, b'{"out_trade_no":"a","out_trade_no":"b"}', b"application/json", "key_body_doubled"),
+        (JSON, b'{"x":{"y":1,"y":2},"out_trade_no":"a"}', b"application/json", "key_body_doubled"),
         (JSON, b'["T1"]', b"application/json", "key_body_unreadable"),
         (JSON, b"out_trade_no=T1", b"application/json", "key_body_unreadable"),
         (JSON, b'\xef\xbb\xbf{"out_trade_no":"a"}', b"application/json", "key_body_unreadable"),
@@ -124,7 +124,7 @@ def test_keys_in_bodies(keying: Keying, body: bytes, key: bytes | str | None) ->
         (JSON, b'{"out_trade_no":"' + b"x" * 256 + b'"}', b"application/json", "key_value"),
         (JSON, b'{"out_trade_no":' + b"9" * 300 + b"}", b"application/json", "key_value"),
         (TWO, b'{"out_trade_no":"T"}', b"application/json", "key_value_missing"),
-        (FORM, b"orderId=1&orderId=2&merId=7", FORM_TYPE, "key_body_unreadable"),
+        (FORM, b"orderId=1&orderId=2&merId=7", FORM_TYPE, "key_body_doubled"),
         (FORM, b"orderId=1&merId=7%", FORM_TYPE, "key_body_unreadable"),
         (FORM, b"orderId=1&merId=7", b"multipart/form-data; boundary=x", "key_body_unreadable"),
         (FORM, b"orderId=%ff&merId=7", FORM_TYPE, "key_value"),
@@ -138,6 +138,14 @@ def test_a_body_that_could_be_read_otherwise_is_refused(
     with pytest.raises(Refusal) as refused:
         keying.body_key(body, content_type)
     assert (refused.value.code, refused.value.reason) == ("idempotency_key_invalid", reason)
+    told = {
+        "key_body_doubled": "A name stands twice",
+        "key_body_unreadable": "is not one JSON object, or not a form",
+        "key_value": "no text of 1 to 255",
+        "key_value_missing": "carries only some of them",
+    }
+    assert told[reason] in refused.value.detail
+    assert refused.value.parameter == ", ".join(keying._pointers or keying._fields)
 
 
 @given(

@@ -94,6 +94,10 @@ WECHAT = Resolve(
     "/q", "pay", done=(AnswerRule((), "/trade_state", ("SUCCESS", "REFUND")),), released=(AnswerRule((), "/trade_state", ("CLOSED",)), AnswerRule((410,))),
 )  # fmt: skip
 
+CODED = Resolve(
+    "/q", "pay", done=(AnswerRule((), "/code", ("PAID",)),), released=(AnswerRule((), "/code", ("NOT_FOUND",)),), settling=600.0,
+)  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("resolve", "status", "body", "age_s", "state"),
@@ -102,6 +106,10 @@ WECHAT = Resolve(
         (USUAL, 200, b'[{"id":1}]', 0, COMPLETED),
         (USUAL, 200, b"{}", 0, UNKNOWN),
         (USUAL, 200, b"[]", 0, UNKNOWN),
+        (USUAL, 200, b'{"data":[]}', 0, UNKNOWN),
+        (USUAL, 200, b'{"object":"list","data":[],"has_more":false}', 0, UNKNOWN),
+        (USUAL, 200, b'{"object":"list","data":[{"id":1}]}', 0, COMPLETED),
+        (USUAL, 200, b'{"id":1,"refunds":[],"lines":[1]}', 0, COMPLETED),
         (USUAL, 200, b"<html>", 0, UNKNOWN),
         (USUAL, 201, b'{"id":1}', 0, UNKNOWN),
         (USUAL, 500, b'{"id":1}', 0, UNKNOWN),
@@ -115,6 +123,11 @@ WECHAT = Resolve(
         (WECHAT, 200, b'{"trade_state":"SUCCESS","trade_state":"CLOSED"}', 0, UNKNOWN),
         (WECHAT, 410, b"", 0, RELEASED),
         (WECHAT, 404, b"", 1e9, UNKNOWN),
+        (WECHAT, 404, b'{"trade_state":"CLOSED"}', 1e9, UNKNOWN),
+        (CODED, 404, b'{"code":"NOT_FOUND"}', 599.9, UNKNOWN),
+        (CODED, 404, b'{"code":"NOT_FOUND"}', 600.0, RELEASED),
+        (CODED, 410, b'{"code":"NOT_FOUND"}', 0, RELEASED),
+        (CODED, 404, b'{"code":"PAID"}', 600.0, COMPLETED),
     ],
 )  # fmt: skip
 def test_only_a_rule_that_fits_is_a_verdict(
@@ -123,6 +136,6 @@ def test_only_a_rule_that_fits_is_a_verdict(
     assert finding(resolve, status, body, JSON, age_s) == state
 
 
-def test_an_answer_that_fits_both_rules_never_frees_a_key() -> None:
+def test_an_answer_that_fits_both_rules_is_no_verdict() -> None:
     both = Resolve("/q", "pay", done=(AnswerRule((200,)),), released=(AnswerRule((200,)),))
-    assert finding(both, 200, b"", JSON, 0) == COMPLETED
+    assert finding(both, 200, b"", JSON, 0) == UNKNOWN

@@ -24,6 +24,8 @@ class Store:
         self.script: list[str] = []
         self.down = ""
         self.unfit = ""
+        self.fault: Exception | None = None
+        """What nobody foresaw: of every connection and check."""
         self.opened = 0
         self.batches: list[tuple[int, list[bytes]]] = []
         self.withdrawn: set[bytes] = set()
@@ -83,9 +85,12 @@ class StoreSession(Session):
     async def sweep(self) -> bool:
         return False
 
-    async def check(self) -> None:
+    async def check(self) -> str:
+        if self.store.fault is not None:
+            raise self.store.fault
         if self.store.unfit:
-            raise StoreAway(self.store.unfit)
+            raise StoreAway(self.store.unfit, "unfit in words")
+        return ""
 
     async def decide(
         self, key: bytes, attempt: bytes, state: int, answer: bytes, by: str, note: str, *, again: bool
@@ -119,6 +124,8 @@ class StoreLedger(RemoteLedger):
         self.store.opened += 1
         if self.store.down:
             raise StoreAway(self.store.down, "down")
+        if self.store.fault is not None:
+            raise self.store.fault
         return StoreSession(self.store)
 
 

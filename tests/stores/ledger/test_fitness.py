@@ -53,7 +53,8 @@ def redis_says(options: tuple[str, ...], *, accept_loss: bool = False) -> str:
     ("options", "reason", "accepted"),
     [
         (("appendonly yes",), "", ""),
-        (("appendonly no", "save 60 1000"), "", ""),
+        (("appendonly no", "save 60 1000"), "store_not_durable", ""),
+        (("appendonly yes", "appendfsync everysec"), "", ""),
         (("appendonly no", 'save ""'), "store_not_durable", ""),
         (("appendonly yes", "maxmemory 100mb", "maxmemory-policy allkeys-lru"), "store_evicts", ""),
         (("appendonly yes", "maxmemory-policy volatile-ttl"), "store_evicts", ""),
@@ -111,7 +112,6 @@ def test_a_redis_that_begins_to_evict_or_becomes_a_replica_is_found_out() -> Non
                 (("CONFIG", "SET", "appendonly", "no"), ("CONFIG", "SET", "appendonly", "yes"), "store_not_durable"),
                 (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "store_read_only"),
             ):  # fmt: skip
-                server.say("CONFIG", "SET", "save", "")
                 server.say(*there)
                 await ledger.check()
                 assert (await claim(ledger, asks(new(), new()))).reason == reason
@@ -271,6 +271,20 @@ def test_a_password_is_never_shown(scheme: str) -> None:
         with pytest.raises(LedgerError) as caught:
             make(f"http://user:{SECRET}@[::bad")
         assert SECRET not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_of_several_servers_that_are_down_the_addresses_and_the_cause_are_told_in_one_line() -> None:
+    with closed_port() as port:
+        ledger = PostgresLedger(f"postgresql://u:{SECRET}@127.0.0.1:{port},[::1]:{port}/x", lanes=1)
+
+        async def run() -> str:
+            await ledger.start()
+            try:
+                return ledger.why_away
+            finally:
+                await ledger.close()
+
+        assert uvloop.run(run()) == f"127.0.0.1:{port}, [::1]:{port}: Connection refused"
 
 
 def test_the_documented_tables_are_those_that_are_made() -> None:

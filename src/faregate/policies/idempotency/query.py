@@ -110,14 +110,15 @@ def _fill_body(resolve: Resolve, values: dict[str, str]) -> str:
 
 
 def finding(resolve: Resolve, status: int, body: bytes, content_type: bytes, age_s: float) -> int:
-    """COMPLETED, RELEASED or, where the answer says nothing, UNKNOWN. ``age_s``: since the call was made."""
+    """COMPLETED, RELEASED or, where the answer says nothing or both, UNKNOWN. ``age_s``: since the outcome is
+    unknown; until it is ``settling`` no 404 releases, whatever rule it fits.
+    """
+    released = _one_of(resolve.released, status, body, content_type)
     if _one_of(resolve.done, status, body, content_type):
-        return COMPLETED
-    if _one_of(resolve.released, status, body, content_type):
-        return RELEASED
-    if status == NOT_FOUND and resolve.settling and age_s >= resolve.settling:
-        return RELEASED
-    return UNKNOWN
+        return UNKNOWN if released else COMPLETED
+    if status == NOT_FOUND:
+        return RELEASED if resolve.settling and age_s >= resolve.settling else UNKNOWN
+    return RELEASED if released else UNKNOWN
 
 
 def _one_of(rules: tuple[AnswerRule, ...], status: int, body: bytes, content_type: bytes) -> bool:

@@ -8,6 +8,7 @@ import re
 from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -43,6 +44,7 @@ LONG_IDEMPOTENCY_FORM: Final = "<idempotency settings>"
 
 VALUES_MAX: Final = 8
 DAY_S: Final = 86_400.0
+NOT_FOUND: Final = 404
 
 _POINTER: Final = r"(?:/(?:[^~/]|~[01])*)+"
 _POINTER_SCHEMA: Final[dict[str, object]] = {"type": "string", "pattern": f"^{_POINTER}$"}
@@ -131,10 +133,34 @@ class _AlsoOne:
 AnswerRules: TypeAlias = Annotated[list[AnswerRule], BeforeValidator(_one), Field(max_length=16), _AlsoOne()]
 
 
+TAKEN: Final = frozenset(
+    (
+        "authorization", "cache-control", "connection", "cookie", "date", "dpop", "expect", "forwarded",
+        "grpc-timeout", "host", "http2-settings", "keep-alive", "proxy-authorization", "proxy-connection",
+        "te", "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "via", "x-real-ip",
+        "x-anonymous-consumer", "x-api-key", "x-api-version", "x-request-deadline", "x-request-id",
+    )
+)  # fmt: skip
+TAKEN_STARTS: Final = (
+    "client-cert", "content-", "ssl-client-", "x-client-cert", "x-client-dn", "x-client-verify",
+    "x-consumer-", "x-credential-", "x-forwarded-", "x-ssl-", "x-tls-client-",
+)  # fmt: skip
+"""Request fields that the gateway reads, writes or takes away itself: a key there would not be found."""
+
+
+def _not_the_gateways(name: str) -> str:
+    lower = name.lower()
+    if lower in TAKEN or lower.startswith(TAKEN_STARTS):
+        raise fault("bad_value", "a header that the gateway reads itself", "a header for the key alone")
+    if "_" in name:
+        raise fault("bad_value", "calls with `_` in a header's name are refused", "a name without `_`")
+    return name
+
+
 class IdempotencyKey(Declared):
     """Where the key stands; exactly one."""
 
-    header: HeaderName | None = None
+    header: Annotated[HeaderName, AfterValidator(_not_the_gateways)] | None = None
     json_pointer: Pointers | None = Field(default=None, alias="json")
     form: FieldNames | None = None
 
@@ -202,12 +228,48 @@ class Resolve(Declared):
             raise fault("bad_value", "a POST query has a body, a GET query none", "POST with body, or GET")
         return self
 
+    @model_validator(mode="after")
+    def _frees_no_key_too_early(self) -> "Resolve":
+        if self.released and self.done is None:
+            raise fault(
+                "bad_value",
+                "`released` without `done`: what is not released would be done",
+                "done: rules that only an answer about a payment that was made fits",
+            )
+        if self.settling is None and any(NOT_FOUND in rule.status for rule in self.released):
+            raise fault(
+                "bad_value",
+                "404 releases at once, while the payment may still be on its way inside the service",
+                "settling: after how long a 404 means that it never ran",
+            )
+        return self
+
 
 ResolveForm: TypeAlias = Annotated[
     Resolve, BeforeValidator(_query_alone), AlsoText({"type": "string", "pattern": _QUERY})
 ]
+NEVER_KEPT: Final = frozenset(
+    (
+        "connection", "content-length", "date", "idempotent-replayed", "keep-alive", "proxy-authenticate",
+        "proxy-connection", "retry-after", "server", "set-cookie", "te", "traceparent", "tracestate",
+        "trailer", "transfer-encoding", "upgrade", "via", "www-authenticate", "x-request-id",
+    )
+)  # fmt: skip
+"""As ``gateway.stored_answer`` has it, which nothing here imports; a test holds them together."""
+
+
+def _may_be_kept(name: str) -> str:
+    if name.lower() in NEVER_KEPT:
+        raise fault(
+            "bad_value",
+            "a field of one call or one connection is never kept",
+            "fields that are the same for every repeat",
+        )
+    return name
+
+
 HeaderNames: TypeAlias = Annotated[
-    list[HeaderName],
+    list[Annotated[HeaderName, AfterValidator(_may_be_kept)]],
     ONE_OR_MORE,
     Field(max_length=32),
     one_or_more_schema({"type": "string", "pattern": f"^{HEADER_NAME.pattern}$"}, "Header names."),
@@ -222,7 +284,7 @@ class Idempotency(Declared):
     keep: Annotated[float, *duration("1m", "90d")] = DAY_S
     store_answers: Literal["all", "success"] = "all"
     wait: Annotated[float | None, *duration("100ms", "60s")] = None
-    no_verdict: Statuses = Field(default_factory=lambda: [502, 503, 504])
+    no_verdict: Statuses = Field(default_factory=lambda: [408, 425, 502, 503, 504])
     not_run: Statuses = Field(default_factory=lambda: [401, 429])
     in_progress: AnswerRule | None = None
     fingerprint: Fingerprint | None = None
@@ -238,7 +300,11 @@ class Idempotency(Declared):
                 "no fingerprint, or a key in a header or in json",
             )
         if set(self.not_run) & set(self.no_verdict):
-            raise fault("bad_value", "a status in both no_verdict and not_run", "a status in one of them")
+            raise fault(
+                "bad_value",
+                "a status in both no_verdict and not_run",
+                "a status in one of them; no_verdict is [408, 425, 502, 503, 504] unless written",
+            )
         return self
 
     @property

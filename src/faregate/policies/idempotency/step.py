@@ -15,13 +15,21 @@ from urllib.parse import unquote_to_bytes
 from faregate.kernel import canonical_json
 from faregate.kernel.json_pointer import ABSENT, find
 from faregate.kernel.problems import Refusal
-from faregate.kernel.strict_json import JsonValue, decode_object, decode_value
+from faregate.kernel.strict_json import DoubledError, JsonValue, decode_object, decode_value
 from faregate.snapshot.idempotency import AnswerRule, Idempotency
 from faregate.stores.ledger.protocol import COMPLETED, RELEASED, UNKNOWN
 
 _FINGERPRINT: Final = b"faregate-idem-1"
 _FORM: Final = b"application/x-www-form-urlencoded"
 _INTEGER_MAX: Final = 10**64
+
+# What a caller can mend differs by cause, and ``parameter`` names the place anyway.
+_DETAILS: Final = {
+    "key_body_doubled": "A name stands twice in the body that holds the idempotency key.",
+    "key_body_unreadable": "The body that holds the idempotency key is not one JSON object, or not a form.",
+    "key_value": "The idempotency key is no text of 1 to 255 visible ASCII characters and no whole number.",
+    "key_value_missing": "Several values make the idempotency key; the request carries only some of them.",
+}
 
 # Item, a String (RFC 8941 section 3.3.3) without parameters; or bare, as most SDKs send it
 _bare: Final = re.compile(rb"[!#-~][!-~]{0,254}").fullmatch
@@ -80,11 +88,15 @@ class Keying:
         return Refusal("idempotency_key_missing", reason="key_missing", parameter=self._name)
 
     def _invalid(self, reason: str) -> Refusal:
-        return Refusal("idempotency_key_invalid", reason=reason, parameter=self._name)
+        return Refusal(
+            "idempotency_key_invalid", reason=reason, parameter=self._name, detail=_DETAILS.get(reason, "")
+        )
 
     def _from_json(self, body: bytes) -> list[bytes | None]:
         try:
             document = decode_object(body)
+        except DoubledError:
+            raise self._invalid("key_body_doubled") from None
         except ValueError:
             raise self._invalid("key_body_unreadable") from None
         return [self._text(find(document, pointer)) for pointer in self._pointers]
@@ -94,6 +106,8 @@ class Keying:
             raise self._invalid("key_body_unreadable")
         try:
             found = _form(body)
+        except DoubledError:
+            raise self._invalid("key_body_doubled") from None
         except ValueError:
             raise self._invalid("key_body_unreadable") from None
         return [self._text(found.get(field, ABSENT)) for field in self._fields]
@@ -164,14 +178,14 @@ def _sorted(query: bytes) -> bytes:
 
 
 def _chosen(body: bytes, covers: tuple[str, ...]) -> bytes:
-    """One line per pointer. A body that cannot be read one way only counts whole: two of them are never taken
-    for one.
+    """One line per pointer. A body that cannot be read one way only, or is too deep, counts whole, behind a
+    word that no line begins with: two bodies are never taken for one.
     """
     try:
         document = decode_object(body)
         lines = [_line(pointer, find(document, pointer)) for pointer in covers]
-    except ValueError:
-        return body
+    except (ValueError, RecursionError):
+        return b"whole\n" + body
     return "\n".join(lines).encode()
 
 
@@ -208,11 +222,20 @@ def applies(rule: AnswerRule, status: int, body: bytes, content_type: bytes) -> 
     except ValueError:
         return False
     if not rule.values:
-        return value is not ABSENT and value is not None and value not in ("", [], {})
+        told = value is not ABSENT and value is not None and value not in ("", [], {})
+        return told and (bool(rule.pointer) or not _lists_nothing(value))
     for wanted in rule.values:  # noqa: SIM110 - compiled, a generator costs more
         if type(value) is type(wanted) and value == wanted:
             return True
     return False
+
+
+def _lists_nothing(value: object) -> bool:
+    """Whether a whole document is the page of a search that found nothing: ``{"data":[]}``."""
+    if not isinstance(value, dict):
+        return False
+    lists = [member for member in value.values() if isinstance(member, list)]
+    return bool(lists) and not any(lists)
 
 
 def _document(body: bytes, content_type: bytes) -> JsonValue:
@@ -234,7 +257,7 @@ def _form(body: bytes) -> dict[str, str]:
         name, _, value = part.partition(b"=")
         field = _decoded(name)
         if field in found:
-            raise ValueError("a field stands twice")
+            raise DoubledError("a field stands twice")
         found[field] = _decoded(value)
     return found
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from faregate.snapshot.idempotency import Ledger as LedgerSettings
 from faregate.stores.ledger.protocol import Ledger, LedgerError
+from faregate.stores.ledger.remote_session import mark_of
 
 
 def make_ledger(settings: LedgerSettings, data: Path, *, holds: bool = True) -> Ledger:
@@ -18,12 +19,15 @@ def make_ledger(settings: LedgerSettings, data: Path, *, holds: bool = True) -> 
 
         return EmbeddedLedger(data, holds=holds)
     lanes = {} if holds else {"lanes": 1}
+    mark = mark_of(settings.lookup_key)
     if settings.store == "redis":
         try:
             from faregate.stores.ledger.redis_store import RedisLedger  # noqa: PLC0415 - optional
         except ImportError:
             raise LedgerError("the ledger in Redis needs a library: install faregate[redis]") from None
-        return RedisLedger(settings.url, settings.prefix, accept_loss=settings.accept_loss, **lanes)
+        return RedisLedger(
+            settings.url, settings.prefix, accept_loss=settings.accept_loss, mark=mark, **lanes
+        )
     if settings.store == "postgresql":
         try:
             from faregate.stores.ledger.postgres_store import PostgresLedger  # noqa: PLC0415 - optional
@@ -31,5 +35,7 @@ def make_ledger(settings: LedgerSettings, data: Path, *, holds: bool = True) -> 
             raise LedgerError(
                 "the ledger in PostgreSQL needs a library: install faregate[postgresql]"
             ) from None
-        return PostgresLedger(settings.url, settings.prefix, accept_loss=settings.accept_loss, **lanes)
+        return PostgresLedger(
+            settings.url, settings.prefix, accept_loss=settings.accept_loss, mark=mark, **lanes
+        )
     raise LedgerError(f"there is no ledger of the kind {settings.store!r}")

@@ -48,19 +48,28 @@ SCHEMA: Final = (
     "ALTER TABLE {table} ALTER COLUMN answer SET STORAGE EXTERNAL",
     "CREATE INDEX {table}_ends ON {table} (state, ends_at)",
     "CREATE INDEX {table}_due ON {table} (due_at) WHERE state = 5",
-    "CREATE TABLE {table}_version (version integer NOT NULL)",
+    "CREATE TABLE {table}_version (version integer NOT NULL, mark bytea)",
     f"INSERT INTO {{table}}_version VALUES ({VERSION})",
 )
+MARK_COLUMN: Final = "ALTER TABLE {table}_version ADD COLUMN IF NOT EXISTS mark bytea"
+"""Of tables that were made before there were marks of lookup keys."""
 
 FACTS: Final = """SELECT current_setting('fsync'),
   pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
   current_setting('server_version_num')::int, to_regclass('{table}_version') IS NOT NULL, pg_backend_pid(),
-  (SELECT relpersistence = 'p' FROM pg_class WHERE oid = to_regclass('{table}'))"""
+  (SELECT relpersistence = 'p' FROM pg_class WHERE oid = to_regclass('{table}')),
+  EXISTS (SELECT FROM pg_attribute
+    WHERE attrelid = to_regclass('{table}_version') AND attname = 'mark' AND NOT attisdropped)"""
 SCHEMA_VERSION: Final = "SELECT max(version) FROM {table}_version"
 
 _DURABLE: Final = """durable AS MATERIALIZED (
   SELECT CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
     THEN set_config('synchronous_commit', 'on', true) END)"""
+
+LOOKUP_MARK: Final = "SELECT mark FROM {table}_version ORDER BY version DESC LIMIT 1"
+# the mark; who comes second finds that it is not null any more
+LEAVE_MARK: Final = f"""WITH {_DURABLE}
+UPDATE {{table}}_version SET mark = %b FROM durable WHERE mark IS NULL"""
 
 # keys, attempts, fingerprints, keep_s, resolves, abouts, states
 CLAIM: Final = f"""WITH {_DURABLE},
@@ -236,6 +245,9 @@ class Statements:
         self.table = table
         self.schema = tuple(of(text) for text in SCHEMA)
         self.facts, self.version = of(FACTS), of(SCHEMA_VERSION)
+        self.mark_column, self.lookup_mark, self.leave_mark = (
+            of(MARK_COLUMN), of(LOOKUP_MARK), of(LEAVE_MARK),
+        )  # fmt: skip
         self.claim, self.mark, self.settle, self.withdraw = of(CLAIM), of(MARK), of(SETTLE), of(WITHDRAW)
         self.renew, self.sweep_sent, self.sweep_gone = of(RENEW), of(SWEEP_SENT), of(SWEEP_GONE)
         self.due, self.defer, self.decide, self.decided = of(DUE), of(DEFER), of(DECIDE), of(DECIDED)

@@ -9,7 +9,7 @@ sets nothing.
 import asyncio
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, cast
 
@@ -40,13 +40,20 @@ from faregate.stores.ledger.protocol import (
 )
 from faregate.stores.ledger.remote import RemoteLedger
 from faregate.stores.ledger.remote_moves import CLAIM, MARK, SETTLE, Move
-from faregate.stores.ledger.remote_session import Session, StoreAway
+from faregate.stores.ledger.remote_session import OTHER_KEY, OTHER_KEY_WORDS, Session, StoreAway
 
 COMMAND_S: Final = 1.5
 SERVER_COMMAND_MS: Final = 1_400
 LANES: Final = 3
 VERSION_LEAST: Final = 13_00_00
 _OPTIONS: Final = (("connect_timeout", "3"), ("fallback_application_name", "faregate"))
+_WORDS_MOST: Final = 300
+_LIBPQ: Final = re.compile(
+    r"connection (?:failed|is bad): |"
+    r"connection to server (?:at|on socket) \"[^\"]*\"(?:, port \d+)? failed: |"
+    r"Is the server running[^?]*\?"
+)
+"""Of what libpq says of a connection: what the address says already, and its advice."""
 _PREFIX: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
 
 Row = tuple[object, ...]
@@ -56,19 +63,26 @@ Value = bytes | str | int | float | bool | list[bytes] | list[int] | list[bool]
 class PostgresLedger(RemoteLedger):
     """``url``: of libpq, with all its options (``sslmode``, several hosts). ``prefix``: what the table's name
     begins with: lower-case letters, digits, underscores. ``accept_loss``: a server with fsync off is used all
-    the same. ``lanes``: connections for moves; one more serves everything else.
+    the same. ``lanes``: connections for moves; one more serves everything else. ``mark``: of the lookup key,
+    see ``remote_session.mark_of``; empty: none is looked for.
     """
 
     def __init__(
-        self, url: str, prefix: str = "faregate", *, accept_loss: bool = False, lanes: int = LANES
+        self,
+        url: str,
+        prefix: str = "faregate",
+        *,
+        accept_loss: bool = False,
+        lanes: int = LANES,
+        mark: bytes = b"",
     ) -> None:
-        super().__init__(lanes)
         try:
             options = conninfo_to_dict(url)
         except psycopg.Error:
             raise LedgerError(
                 "the ledger's URL is not one of PostgreSQL: postgresql://host:port/database"
             ) from None
+        super().__init__(lanes, _address(options))
         if not _PREFIX.match(prefix):
             raise LedgerError(
                 "the ledger's prefix must be lower-case letters, digits and underscores, at most 40"
@@ -77,13 +91,16 @@ class PostgresLedger(RemoteLedger):
         self._password = str(options.get("password") or "")
         self._statements = Statements(f"{prefix}_ledger")
         self._accept_loss = accept_loss
+        self._mark = mark
 
     async def _open(self, *, fit: bool) -> Session:
         try:
             connection = await AsyncConnection.connect(self._where, autocommit=True, prepare_threshold=None)
         except (psycopg.Error, OSError) as error:
             raise _away(error, self._password) from None
-        session = PostgresSession(connection, self._statements, accept_loss=self._accept_loss)
+        session = PostgresSession(
+            connection, self._statements, accept_loss=self._accept_loss, mark=self._mark
+        )
         ready = False
         try:
             await session.prepare()
@@ -101,11 +118,17 @@ class PostgresSession(Session):
     """One connection."""
 
     def __init__(
-        self, connection: AsyncConnection[Row], statements: Statements, *, accept_loss: bool
+        self,
+        connection: AsyncConnection[Row],
+        statements: Statements,
+        *,
+        accept_loss: bool,
+        mark: bytes = b"",
     ) -> None:
         self._connection = connection
         self._statements = statements
         self._accept_loss = accept_loss
+        self._mark = mark
         self._late = False
 
     async def close(self) -> None:
@@ -148,8 +171,8 @@ class PostgresSession(Session):
 
     async def prepare(self) -> None:
         """Checks the server, makes the table where there is none, and bounds statements where it may."""
-        made, backend = (await self._facts())[3:5]
-        if not made:
+        made, backend, _, marked = (await self._facts())[3:]
+        if not (made and marked):
             await self._make()
         version = cast("int | None", (await self._ask(self._statements.version))[0][0])
         if version != VERSION:
@@ -160,14 +183,29 @@ class PostgresSession(Session):
             await self._ask(b"SET statement_timeout = %d" % SERVER_COMMAND_MS)
             self._connection.prepare_threshold = 1_000_000_000  # what is ``planned``, and nothing else
 
-    async def check(self) -> None:
-        fsync, _, _, _, _, logged = await self._facts()
+    async def check(self) -> str:
+        fsync, _, _, _, _, logged, _ = await self._facts()
         if not self._accept_loss and (fsync != "on" or logged is False):
             what = "fsync is off" if fsync != "on" else "the table is unlogged"
             raise StoreAway("store_not_durable", f"the store may lose what it was told: {what}")
+        await self._check_mark()
+        return ""
+
+    async def _check_mark(self) -> None:
+        """The first to come leaves the mark of its lookup key; who has another one is refused."""
+        if not self._mark:
+            return
+        found = (await self._ask(self._statements.lookup_mark))[0][0]
+        if found is None:
+            await self._ask(self._statements.leave_mark, (self._mark,))
+            found = (await self._ask(self._statements.lookup_mark))[0][0]
+        if found != self._mark:
+            raise StoreAway(OTHER_KEY, OTHER_KEY_WORDS)
 
     async def _facts(self) -> Row:
-        """fsync, read-only, version, whether the table is there, the server's process, whether logged."""
+        """fsync, read-only, version, whether the table is there, the server's process, whether it is logged,
+        whether there is room for a mark.
+        """
         row = (await self._ask(self._statements.facts))[0]
         if cast("int", row[2]) < VERSION_LEAST:
             raise StoreAway("store_too_old", "the store is older than PostgreSQL 13")
@@ -180,9 +218,11 @@ class PostgresSession(Session):
         try:
             async with self._connection.transaction():
                 await self._ask(b"SELECT pg_advisory_xact_lock(%b)", (self._statements.lock,))
-                if (await self._facts())[3]:
-                    return
-                for statement in self._statements.schema:
+                made, _, _, marked = (await self._facts())[3:]
+                statements = self._statements.schema
+                if made:
+                    statements = () if marked else (self._statements.mark_column,)
+                for statement in statements:
                     await self._ask(statement)
         except psycopg.Error as error:
             raise _away(error) from None
@@ -328,8 +368,19 @@ def _away(error: Exception, password: str = "") -> StoreAway:
             return StoreAway(reason, words)
     if code:
         return StoreAway("store_error", f"the store refused a statement: {code}")
-    words = (str(error).strip().splitlines() or ["no connection to the store"])[-1]
+    words = str(error).partition("Multiple connection attempts failed")[0]
+    words = " ".join(_LIBPQ.sub("", words).split())[:_WORDS_MOST] or "no connection to the store"
     return StoreAway("store_away", words.replace(password, "***") if password else words)
+
+
+def _address(options: Mapping[str, object]) -> str:
+    """Where a connection goes to, in words: host:port of each host."""
+    hosts = str(options.get("host") or options.get("hostaddr") or "localhost").split(",")
+    ports = str(options.get("port") or 5432).split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    pairs = zip(hosts, ports, strict=False)
+    return ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in pairs)
 
 
 _CODES: Final = (

@@ -124,6 +124,11 @@ class Ledger:
     lapsed and another claimed it) is told LOST and may send nothing.
     """
 
+    @property
+    def away(self) -> str:
+        """Why no key can be claimed now, lower_snake_case; empty when it can, as far as is known."""
+        return ""
+
     # the moves of a call
 
     def claim(self, claim: Claim, teller: Teller) -> None:

@@ -2,8 +2,9 @@
 
 What a record looks like stands in ``redis_scripts``; batches, repeats, leases and lost connections in
 ``remote``. The connection class of redis-py is used without its client: no retries behind our back, no pool,
-no parsing of answers that scripts give. A store that evicts, or keeps nothing on a disk, is refused unless
-that was accepted: docs/concepts/ledger.md says what its settings mean for the promise.
+no parsing of answers that scripts give. A store that evicts, or has no append-only file, is refused unless
+that was accepted, one whose records were made with another lookup key always: docs/concepts/ledger.md says
+what its settings mean for the promise.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ from faregate.stores.ledger.redis_scripts import (
 )
 from faregate.stores.ledger.remote import RemoteLedger
 from faregate.stores.ledger.remote_moves import CLAIM, MARK, WITHDRAW, Move
-from faregate.stores.ledger.remote_session import Session, StoreAway
+from faregate.stores.ledger.remote_session import OTHER_KEY, OTHER_KEY_WORDS, Session, StoreAway
 
 COMMAND_S: Final = 1.0
 LANES: Final = 2
@@ -71,25 +72,33 @@ Word = bytes | str | int
 class RedisLedger(RemoteLedger):
     """``url``: as redis-py reads it (redis://, rediss://, unix://). ``prefix``: what every name begins with.
     ``accept_loss``: a store that evicts or keeps nothing is used all the same. ``lanes``: connections for
-    moves.
+    moves. ``mark``: of the lookup key, see ``remote_session.mark_of``; empty: none is looked for.
     """
 
     def __init__(
-        self, url: str, prefix: str = "faregate", *, accept_loss: bool = False, lanes: int = LANES
+        self,
+        url: str,
+        prefix: str = "faregate",
+        *,
+        accept_loss: bool = False,
+        lanes: int = LANES,
+        mark: bytes = b"",
     ) -> None:
-        super().__init__(lanes)
         try:
             options = dict(parse_url(url))
         except ValueError:
             raise LedgerError("the ledger's URL is not one of Redis: redis://host:port/database") from None
+        port = f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        super().__init__(lanes, str(options.get("path", port)))
         self._maker = cast("type[AbstractConnection]", options.pop("connection_class", Connection))
         self._options = options | {"socket_timeout": None}  # ours is over each command as a whole
         self._prefix = prefix
         self._accept_loss = accept_loss
+        self._mark = mark
 
     async def _open(self, *, fit: bool) -> Session:
         connection = self._maker(**{"protocol": 2, **self._options})  # type: ignore[arg-type]
-        session = RedisSession(connection, self._prefix, accept_loss=self._accept_loss)
+        session = RedisSession(connection, self._prefix, accept_loss=self._accept_loss, mark=self._mark)
         ready = False
         try:
             await session.connect()
@@ -105,9 +114,13 @@ class RedisLedger(RemoteLedger):
 class RedisSession(Session):
     """One connection."""
 
-    def __init__(self, connection: AbstractConnection, prefix: str, *, accept_loss: bool) -> None:
+    def __init__(
+        self, connection: AbstractConnection, prefix: str, *, accept_loss: bool, mark: bytes = b""
+    ) -> None:
         self._connection = connection
         self._accept_loss = accept_loss
+        self._mark = mark.hex().encode()
+        self._mark_name = f"{prefix}:mark"
         self._names = f"{prefix}:r:".encode()
         self._sets = [f"{prefix}:{name}".encode() for name in SETS]
 
@@ -249,7 +262,7 @@ class RedisSession(Session):
 
     # whether it keeps what it is told
 
-    async def check(self) -> None:
+    async def check(self) -> str:
         told = _information(cast("bytes", await self._ask("INFO")))
         if told.get("loading", "0") != "0":
             raise StoreAway("store_loading", "the store is still reading its data")
@@ -260,18 +273,36 @@ class RedisSession(Session):
             raise StoreAway("store_too_old", "the store is older than Redis 6.2")
         if told.get("role") != "master":
             raise StoreAway("store_read_only", "the store is a replica: it cannot be written to")
+        await self._check_mark()
         if self._accept_loss:
-            return
+            return ""
         policy = told.get("maxmemory_policy") or await self._setting("maxmemory-policy")
         if policy != "noeviction":
             raise StoreAway(
                 "store_evicts",
                 f"the store may drop records: maxmemory-policy is {policy or 'not told'}, not noeviction",
             )
-        if told.get("aof_enabled") != "1" and not await self._setting("save"):
+        if told.get("aof_enabled") != "1":
             raise StoreAway(
-                "store_not_durable", "the store keeps nothing on disk, or does not tell: turn on appendonly"
+                "store_not_durable", "the store has no append-only file, or does not tell: set appendonly yes"
             )
+        syncs = await self._setting("appendfsync")
+        if syncs == "always":
+            return ""
+        return (
+            f"appendfsync is {syncs or 'not told'}, not always: the last records may be lost with the machine"
+        )
+
+    async def _check_mark(self) -> None:
+        """The first to come leaves the mark of its lookup key; who has another one is refused."""
+        if not self._mark:
+            return
+        found = await self._ask("GET", self._mark_name)
+        if found is None:
+            await self._ask("SET", self._mark_name, self._mark, "NX")
+            found = await self._ask("GET", self._mark_name)
+        if found != self._mark:
+            raise StoreAway(OTHER_KEY, OTHER_KEY_WORDS)
 
     async def _setting(self, name: str) -> str:
         """A setting; empty where CONFIG is forbidden."""

@@ -28,6 +28,7 @@ from faregate.stores.ledger.protocol import (
     Teller,
 )
 from faregate.stores.ledger.remote_aside import AskedAside
+from faregate.stores.ledger.remote_faults import unforeseen
 from faregate.stores.ledger.remote_moves import (
     CLAIM,
     MARK,
@@ -64,11 +65,13 @@ def back_off(failures: int, spread: float) -> float:
 class RemoteLedger(AskedAside):
     """A ledger in a store that is reached through sessions. ``lanes``: connections for moves, besides the one
     for everything else. ``dropped``: settlements for which there was no room; their records end as UNKNOWN.
+    ``address``: of the store, for operators' eyes.
     """
 
-    def __init__(self, lanes: int) -> None:
-        super().__init__(lambda: self._open(fit=False))
+    def __init__(self, lanes: int, address: str = "") -> None:
+        super().__init__(lambda: self._connected(fit=False))
         self.dropped = 0
+        self._address = address
         self._lane_count = lanes
         self._backlog = Backlog()
         self._waiting: dict[Move, None] = {}
@@ -79,9 +82,8 @@ class RemoteLedger(AskedAside):
         self._tasks: list[asyncio.Task[None]] = []
         self._down = "store_away"
         """Why no connection could be made last; empty once one was."""
+        self._down_words = "no connection was made yet"
         self._down_since = float("-inf")
-        self._unfit = ""
-        """Why the store must not be trusted with claims, by the check of every minute."""
         self._trouble = "store_slow"
         self._tick: asyncio.TimerHandle | None = None
         self._tried = asyncio.Event()
@@ -102,6 +104,11 @@ class RemoteLedger(AskedAside):
         if self._down and asyncio.get_running_loop().time() - self._down_since > TELL_S:
             return self._down
         return ""
+
+    @property
+    def why_away(self) -> str:
+        """``away`` in words, without a secret."""
+        return (self._unfit_words if self._unfit else self._down_words) or self.away
 
     # the moves of a call
 
@@ -233,32 +240,46 @@ class RemoteLedger(AskedAside):
         failures = 0
         while not self._closing.is_set():
             try:
-                session = await self._connected()
+                session = await self._connected(fit=True)
             except StoreAway as away:
                 if not self._down:
                     self._down_since = loop.time()
-                self._down = away.reason
+                self._down, self._down_words = away.reason, str(away)
                 self._tried.set()
                 failures += 1
                 await self._pause(failures + 1)
                 continue
-            self._down = ""
+            self._down = self._down_words = ""
             self._tried.set()
-            self._sessions.add(session)
+            served = False
             try:
-                served = await self._serve(session)
-            finally:
-                self._sessions.discard(session)
-                await session.close()
+                served = await self._through(session)
+            except Exception as error:  # noqa: BLE001 - as above: it goes on with another connection
+                unforeseen("a connection of the ledger", error)
             failures = 1 if served else failures + 1
             await self._pause(failures)
 
-    async def _connected(self) -> Session:
+    async def _connected(self, *, fit: bool) -> Session:
+        """A session; StoreAway, whatever went wrong, with the store's address."""
         try:
             async with asyncio.timeout(CONNECT_S):
-                return await self._open(fit=True)
+                return await self._open(fit=fit)
         except TimeoutError:
-            raise StoreAway("store_away", "no connection could be made in time") from None
+            away = StoreAway("store_away", "no connection could be made in time")
+        except StoreAway as error:
+            away = error
+        except Exception as error:  # noqa: BLE001 - nobody foresaw it, and its words may hold a secret
+            unforeseen("a connection to the ledger", error)
+            away = StoreAway("store_error", f"no connection could be made ({type(error).__name__})")
+        raise StoreAway(away.reason, f"{self._address}: {away}" if self._address else str(away))
+
+    async def _through(self, session: Session) -> bool:
+        self._sessions.add(session)
+        try:
+            return await self._serve(session)
+        finally:
+            self._sessions.discard(session)
+            await session.close()
 
     async def _serve(self, session: Session) -> bool:
         """Runs batches until the connection fails or the ledger is closed. Whether any came to something."""
@@ -303,12 +324,16 @@ class RemoteLedger(AskedAside):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), RENEW_S * random.uniform(0.9, 1.0))  # noqa: S311 - spread
                 return
-            with suppress(LedgerError):
+            try:
                 await self.renew()
                 await self.sweep()
                 if self._unfit or loop.time() - checked_at >= CHECK_S:
                     checked_at = loop.time()
                     await self.check()
+            except LedgerError:
+                continue
+            except Exception as error:  # noqa: BLE001 - leases must go on being renewed
+                unforeseen("the ledger's keeper", error)
 
     async def renew(self) -> None:
         """New leases for open attempts that were not claimed or renewed a moment ago. Raises LedgerError."""
@@ -328,18 +353,6 @@ class RemoteLedger(AskedAside):
         more = True
         while more and loop.time() < until:
             more = await self._aside.ask(lambda session, _: session.sweep())
-
-    async def check(self) -> None:
-        """Looks again whether the store keeps what it is told; claims are refused while it does not."""
-
-        async def look(session: Session, _: bool) -> str:  # noqa: FBT001 - a question
-            try:
-                await session.check()
-            except StoreAway as away:
-                return away.reason
-            return ""
-
-        self._unfit = await self._aside.ask(look)
 
     # its own life
 
@@ -374,11 +387,10 @@ class RemoteLedger(AskedAside):
 
 
 def _reason(error: Exception) -> str:
-    """Of a batch that came to nothing; what was not foreseen is told to the loop, which writes it down."""
+    """Of a batch that came to nothing; what was not foreseen is written down."""
     if isinstance(error, StoreAway):
         return error.reason
-    told = {"message": "a ledger's batch failed in a way that was not foreseen", "exception": error}
-    asyncio.get_running_loop().call_exception_handler(told)
+    unforeseen("a batch of the ledger", error)
     return "store_error"
 
 

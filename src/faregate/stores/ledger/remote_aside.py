@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from faregate.stores.ledger.protocol import Entry, Figures, Ledger, LedgerError
-from faregate.stores.ledger.remote_session import Session, StoreAway
+from faregate.stores.ledger.remote_session import OTHER_KEY, Session, StoreAway
 
 Answer = TypeVar("Answer")
 Question = Callable[[Session, bool], Awaitable[Answer]]
@@ -100,8 +100,28 @@ class AskedAside(Ledger):
         self._aside = Aside(opens)
         self._figures: Figures | None = None
         self._figures_at = 0.0
+        self._unfit = ""
+        """Why the store must not be trusted with claims, by the check of every minute."""
+        self._unfit_words = ""
+        self.warning = ""
+        """What a crash may lose although the store is used, by the last ``check``."""
+
+    async def check(self) -> None:
+        """Looks again whether the store keeps what it is told; claims are refused while it does not. Raises
+        LedgerError.
+        """
+
+        async def look(session: Session, _: bool) -> tuple[str, str, str]:  # noqa: FBT001 - a question
+            try:
+                return "", "", await session.check()
+            except StoreAway as away:
+                return away.reason, str(away), ""
+
+        self._unfit, self._unfit_words, self.warning = await self._aside.ask(look)
 
     async def due(self, most: int) -> list[Entry]:
+        if self.away == OTHER_KEY:
+            return []  # they are others', and may be sealed with what this worker has not
         return await self._aside.ask(lambda session, _: session.due(most))
 
     async def defer(self, key: bytes, attempt: bytes, after_s: float) -> None:

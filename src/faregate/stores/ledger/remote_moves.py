@@ -9,6 +9,7 @@ from collections import deque
 from typing import Final
 
 from faregate.stores.ledger.protocol import RELEASED, Claim, Standing, Teller
+from faregate.stores.ledger.remote_faults import unforeseen
 
 # Kinds of a move.
 CLAIM: Final = 0
@@ -63,10 +64,13 @@ class Move:
         return len(self.answer) + _MOVE_BYTES
 
     def tell(self, standing: Standing) -> None:
-        """Tells it to whoever waits, once."""
+        """Tells it to whoever waits, once. What goes wrong there is not the next one's fault."""
         teller, self.teller = self.teller, None
         if teller is not None:
-            teller.ledger_told(standing)
+            try:
+                teller.ledger_told(standing)
+            except Exception as error:  # noqa: BLE001 - the rest of the batch is to be told too
+                unforeseen("a call that the ledger told", error)
 
 
 def withdrawal(move: Move) -> Move:

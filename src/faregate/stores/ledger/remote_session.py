@@ -5,9 +5,23 @@ again: what the batch did is not known, and every question may be asked again.
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
 
 from faregate.stores.ledger.protocol import Entry, Figures, Standing
 from faregate.stores.ledger.remote_moves import Move
+
+_MARK: Final = b"faregate mark 1"  # at most 16 bytes
+
+OTHER_KEY: Final = "store_other_lookup_key"
+OTHER_KEY_WORDS: Final = (
+    "its records were made with another `lookup_key`: their keys would not be found, and payments run again"
+)
+
+
+def mark_of(lookup_key: bytes) -> bytes:
+    """What a store keeps to know ``lookup_key`` again: 16 bytes that tell nothing of it; empty for none."""
+    return blake2b(b"ledger", digest_size=16, key=lookup_key, person=_MARK).digest() if lookup_key else b""
 
 
 class StoreAway(Exception):  # noqa: N818 - a state of the store, not a mistake
@@ -35,8 +49,10 @@ class Session:
         """Moves what has lapsed and drops what has expired, a batch at a time; True when there is more."""
         raise NotImplementedError
 
-    async def check(self) -> None:
-        """Raises StoreAway when the store does not keep what it is told, and that was not accepted."""
+    async def check(self) -> str:
+        """Raises StoreAway when the store does not keep what it is told, and that was not accepted, or when
+        it is kept with another lookup key. Words on what a crash may lose all the same; empty for nothing.
+        """
         raise NotImplementedError
 
     async def due(self, most: int) -> list[Entry]:

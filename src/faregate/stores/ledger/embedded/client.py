@@ -16,7 +16,7 @@ import msgspec
 
 from faregate.stores.ledger.embedded import wire
 from faregate.stores.ledger.embedded.asking import PAGE, Ask
-from faregate.stores.ledger.embedded.link import Link
+from faregate.stores.ledger.embedded.link import AWAY, Link
 from faregate.stores.ledger.embedded.places import short_name, socket_in
 from faregate.stores.ledger.protocol import Claim, Entry, Figures, Ledger, LedgerError, Teller
 
@@ -43,6 +43,11 @@ class EmbeddedLedger(Ledger):
         if link is None:
             link = self._made = Link(asyncio.get_running_loop(), self._owner)
         return link
+
+    @property
+    def away(self) -> str:
+        """Known since the first try to connect."""
+        return AWAY if self._connecting is not None and not self.link.connected else ""
 
     # the moves of a call
 
