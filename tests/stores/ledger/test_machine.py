@@ -173,7 +173,7 @@ class Machine(stateful.RuleBasedStateMachine):
         self._loop.close()
 
 
-@pytest.mark.parametrize(("store", "examples"), [("embedded", 6), ("redis", 25), ("postgresql", 12)])
+@pytest.mark.parametrize(("store", "examples"), [("embedded", 6), ("redis", 10), ("postgresql", 5)])
 def test_every_store_is_the_model(store: str, examples: int, make_bench: Callable[[int], Bench]) -> None:
     made = iter(range(1_000_000))
 
