@@ -198,6 +198,7 @@ def facts_of(parse: Callable[[bytes], Fields], section: bytes) -> object:
         return refusal.code, refusal.reason
 
 
+@example([[b"X-API-Key: k1", b"Idempotency-Key: k1", b"Idempotency-Key: k1", b"X-API-Key: k1"]], 128)
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(CREDENTIAL_LINES), max_size=4), min_size=1, max_size=4),

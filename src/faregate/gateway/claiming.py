@@ -50,10 +50,6 @@ class Claiming(Settling):
     _marking: "UpstreamConnection | None" = None
     _wait_until: float = 0.0
 
-    def _send_off(self, route: "ReadyRoute") -> None:
-        """Finds a target and sends; ``Exchange``'s."""
-        raise NotImplementedError
-
     # before it is sent
 
     def _holds_back(self, route: "ReadyRoute", keeping: Keeping) -> bool:
@@ -264,9 +260,7 @@ class Claiming(Settling):
             self._let_target_go()
             self.refuse(Refusal("idempotency_in_flight", reason="claim_lost", retry_after=1))
         elif kind == UNAVAILABLE:
-            self._settle_unheard(moves.RELEASED)
-            self._let_target_go()
-            self.refuse(Refusal("store_unavailable", reason=standing.reason or "ledger", retry_after=1))
+            self._not_marked(standing.reason or "ledger")
         else:
             self._let_target_go()
             self.refuse(Refusal("upstream_unreachable", reason="total_timeout"))
@@ -277,6 +271,12 @@ class Claiming(Settling):
         self.call.attempts -= 1
         target, self._upstream_state = self._upstream_state, None
         self._dispatch_again(self.upstream, target)
+
+    def _not_marked(self, reason: str) -> None:
+        """The ledger was not told, as far as is known: nothing may be sent."""
+        self._settle_unheard(moves.RELEASED)
+        self._let_target_go()
+        self.refuse(Refusal("store_unavailable", reason=reason, retry_after=1))
 
     def _let_target_go(self) -> None:
         target = self._upstream_state
@@ -290,9 +290,7 @@ class Claiming(Settling):
             self.refuse(Refusal("store_unavailable", reason="ledger_silent", retry_after=1))
         elif phase == MARKING:
             self.now = now
-            self._settle_unheard(moves.RELEASED)
-            self._let_target_go()
-            self.refuse(Refusal("store_unavailable", reason="ledger_silent", retry_after=1))
+            self._not_marked("ledger_silent")
         else:
             super().deadline_passed(now)
 

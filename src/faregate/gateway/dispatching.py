@@ -1,7 +1,7 @@
 """A call on its way to a target: a connection is found, the request goes out, and what was not sent may go
 elsewhere.
 
-Between ``Answering`` and ``Exchange``, which decides. Only what no target has looked at is tried again (W14),
+Between ``Answering`` and ``Settling``, which ends it. Only what no target has looked at is tried again (W14),
 within ``attempts``, the retry budget and the call's time. What that says about the target differs: a failed
 connect is a failure; a stream that an HTTP/2 target did not take (RFC 9113 section 8.7) is none, whether it
 was refused for want of room or fell to a connection that was about to end.
@@ -10,6 +10,7 @@ was refused for want of room or fell to a connection that was about to end.
 from typing import TYPE_CHECKING, Final
 
 from faregate.gateway.answering import Answering
+from faregate.gateway.http1.answers import CONTINUE
 from faregate.gateway.outbound import deadline_line, hash_key, request_head
 from faregate.gateway.phases import CONNECTING, DONE, SENDING, WAITING
 from faregate.kernel.problems import Refusal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from faregate.gateway.balance import TargetState
     from faregate.gateway.pool import Pool
     from faregate.gateway.upstream import UpstreamConnection
+    from faregate.snapshot.call import ReadyRoute
 
 
 NO_STREAM: Final = "no_stream"
@@ -35,6 +37,35 @@ _NO_FAULTS: Final = frozenset({NO_STREAM, GOAWAY, STREAM_REFUSED})
 
 class Dispatching(Answering):
     """What the pools call, and how a request is sent."""
+
+    def _send_off(self, route: "ReadyRoute") -> None:
+        """Finds a target and sends, or waits for a connection."""
+        # The gateway's own, which the snapshot's room may not name.
+        upstream: ReadyUpstream = route.upstream  # type: ignore[assignment]
+        self.upstream = upstream
+        self._total_deadline = self.now + upstream.total_timeout
+        if self.fields.deadline_ms >= 0 and not self._hurry(self.fields.deadline_ms):
+            return
+        self.call.upstream = upstream.name
+        body = self.body
+        if body is not None and body.expect and body.left:
+            body.expect = False
+            self.client.write(CONTINUE)
+        key = hash_key(upstream.hash_on, self.call, self.fields) if upstream.hash_on else b""
+        target = upstream.balancer.pick(self.now, key, ())
+        if target is not None:
+            pool: Pool = target.pool  # type: ignore[assignment]  # put there by ReadyUpstream
+            gate = target.gate
+            if (gate is None or target.in_flight <= gate.least) and not self.attempt:
+                connection = pool.take(self.now)
+                if connection is not None:  # the common case: a connection is at hand
+                    call = self.call
+                    self._upstream_state = target
+                    call.target_name = target.name
+                    call.attempts = 1
+                    self._send(connection)
+                    return
+        self._dispatch(upstream, target)
 
     def _dispatch(self, upstream: "ReadyUpstream", target: "TargetState | None") -> None:
         """Lends a connection of ``target``, the balancer's choice, or opens one; one without room is passed

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 from faregate.gateway import upgrading
 from faregate.gateway.body import GRACE_S, RequestBody
 from faregate.gateway.claiming import Claiming
-from faregate.gateway.http1.answers import CONTINUE
 from faregate.gateway.keeping import Keeping
 from faregate.gateway.outbound import (
     address_behind,
     continued_trace,
-    hash_key,
 )
 from faregate.gateway.phases import COLLECTING, DONE, SENDING, WAITING
 from faregate.gateway.wheel import NEVER
@@ -28,9 +26,7 @@ from faregate.kernel.problems import Refusal
 from faregate.snapshot.call import ReadyRoute, Step
 
 if TYPE_CHECKING:
-    from faregate.gateway.assembly import ReadyUpstream
     from faregate.gateway.http1.request import Fields, Line
-    from faregate.gateway.pool import Pool
 
 
 class Exchange(Claiming):
@@ -238,32 +234,3 @@ class Exchange(Claiming):
         if isinstance(keeping, Keeping) and self._holds_back(route, keeping):
             return
         self._send_off(route)
-
-    def _send_off(self, route: ReadyRoute) -> None:
-        """Finds a target and sends, or waits for a connection."""
-        # The gateway's own, which the snapshot's room may not name.
-        upstream: ReadyUpstream = route.upstream  # type: ignore[assignment]
-        self.upstream = upstream
-        self._total_deadline = self.now + upstream.total_timeout
-        if self.fields.deadline_ms >= 0 and not self._hurry(self.fields.deadline_ms):
-            return
-        self.call.upstream = upstream.name
-        body = self.body
-        if body is not None and body.expect and body.left:
-            body.expect = False
-            self.client.write(CONTINUE)
-        key = hash_key(upstream.hash_on, self.call, self.fields) if upstream.hash_on else b""
-        target = upstream.balancer.pick(self.now, key, ())
-        if target is not None:
-            pool: Pool = target.pool  # type: ignore[assignment]  # put there by ReadyUpstream
-            gate = target.gate
-            if (gate is None or target.in_flight <= gate.least) and not self.attempt:
-                connection = pool.take(self.now)
-                if connection is not None:  # the common case: a connection is at hand
-                    call = self.call
-                    self._upstream_state = target
-                    call.target_name = target.name
-                    call.attempts = 1
-                    self._send(connection)
-                    return
-        self._dispatch(upstream, target)

@@ -32,7 +32,7 @@ _TOGETHER: Final = 64
 
 
 class Recordkeeping:
-    """One worker's ledger with what is needed to use it. ``replaced`` when a revision names another store."""
+    """One worker's ledger with what is needed to use it; another one where a revision names another store."""
 
     __slots__ = ("_random", "ledger", "sealer", "secrets")
 
@@ -54,7 +54,7 @@ class Recordkeeping:
 class Keeping:
     """The idempotency of one route."""
 
-    __slots__ = ("_api", "_begun", "_label", "_version", "data", "keeper", "keying")
+    __slots__ = ("_api", "_begun", "_keep_s", "_label", "_resolves", "_version", "data", "keeper", "keying")
 
     def __init__(
         self, data: "Idempotency", route: "Route", version: "Version", keeper: Recordkeeping
@@ -64,7 +64,9 @@ class Keeping:
         self.keying = Keying(data)
         self._api = route.api
         self._begun: dict[str, blake2b] = {}  # by consumer
+        self._keep_s = int(data.keep)
         self._label = route.label
+        self._resolves = data.resolve is not None
         self._version = version.name
 
     def head_key(self, fields: "Fields") -> bytes | None:
@@ -125,10 +127,10 @@ class Keeping:
                 body,
                 data.covers,
             ),
-            int(data.keep),
+            self._keep_s,
             encode_about(about),
             False,  # noqa: FBT003 - known when it is asked
-            data.resolve is not None,
+            self._resolves,
         )
 
     def verdict(self, head: "ResponseHead", body: bytes | None) -> int:

@@ -85,7 +85,10 @@ class FieldsMemory:
             return None
         if raw.count(b"\r\n") - 1 > self._headers_max:
             return None
-        base = self.recall(raw[:at] + raw[end:])
+        try:
+            base = self.recall(raw[:at] + raw[end:])
+        except Refusal:
+            return None  # parsing the whole says what is wrong
         if base.idempotency_key is not None:
             return None  # two of them: parsing says what is wrong with that
         return base.with_key(raw, key)
