@@ -161,17 +161,17 @@ def stores_here() -> tuple[list[Store], list[str]]:
 
 
 @contextmanager
-def running(store: Store, ground: Ground) -> Iterator[tuple[str, Program]]:
-    """The store's server on the load's core; its URL and process. Raises StartError."""
+def running(store: Store, work: Path, core: int | None = None) -> Iterator[tuple[str, Program]]:
+    """The store's server on ``core``, what it says in ``work``; its URL and process. Raises StartError."""
     folder = (
         Path("/tmp") / f"faregate-bench-{store.name}-{os.getpid()}"
     )  # not below what others may not enter
     folder.mkdir(mode=0o700)
     port = free_ports(1)[0]
     try:
-        output = ground.work / f"{store.name}-server.out"
+        output = work / f"{store.name}-server.out"
         output.write_bytes(b"")
-        server = Program(store.command(folder, port), output, ground.load_core)
+        server = Program(store.command(folder, port), output, core)
         try:
             _wait_for(port, store.name)
             yield store.url.format(port=port), server
@@ -288,7 +288,8 @@ def run_ledger(ground: Ground, rounds: int, calls: int, latency_seconds: float =
     with ExitStack() as stack:
         kinds: list[type[Contender]] = [variant("embedded", "", None)]
         for store in shared:
-            kinds.append(variant(store.name, *stack.enter_context(running(store, ground))))
+            server = running(store, ground.work, ground.load_core)
+            kinds.append(variant(store.name, *stack.enter_context(server)))
         first = post_call("/v2/plain", bearer(series[0]), payment_body(0))
         contenders = start_contenders(stack, ground, kinds, first)
         serial = 1

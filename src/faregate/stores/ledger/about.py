@@ -10,6 +10,8 @@ import msgspec
 
 from faregate.stores.ledger.protocol import ABOUT_BYTES_MAX
 
+RESOLVER: Final = "resolver"
+"""How a record names the query that settled it; no person goes by it."""
 _PATH_CHARACTERS_MAX: Final = 1024
 
 
@@ -30,21 +32,22 @@ class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sealed_key: bytes = b""
 
 
-_encode: Final = msgspec.msgpack.Encoder().encode
+written: Final = msgspec.msgpack.Encoder().encode
+"""All of it, however long; as it stands it is kept only up to ``ABOUT_BYTES_MAX``."""
 _decode: Final = msgspec.msgpack.Decoder(About).decode
 
 
 def encode_about(about: About) -> bytes:
     """At most ``ABOUT_BYTES_MAX``: a path too long for that ends in ``...`` and fits no route any more."""
-    encoded = _encode(about)
+    encoded = written(about)
     if len(encoded) <= ABOUT_BYTES_MAX:
         return encoded
     cut = about.path.encode()[:_PATH_CHARACTERS_MAX].decode(errors="ignore") + "..."
-    encoded = _encode(msgspec.structs.replace(about, path=cut))
+    encoded = written(msgspec.structs.replace(about, path=cut))
     if len(encoded) <= ABOUT_BYTES_MAX:
         return encoded
     # names of hundreds of characters each; what the record stands for is not needed to keep it
-    return _encode(msgspec.structs.replace(about, path="", route=about.route[:256], sealed_key=b""))
+    return written(msgspec.structs.replace(about, path="", route=about.route[:256], sealed_key=b""))
 
 
 def decode_about(encoded: bytes) -> About:

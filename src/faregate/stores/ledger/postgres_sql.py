@@ -177,14 +177,15 @@ UPDATE {{table}} SET state = 5, changed_at = ends_at, ends_at = NULL,
   due_at = CASE WHEN resolves THEN ends_at + interval '1 second' END
 WHERE ctid = ANY(ARRAY(SELECT ctid FROM lapsed))"""
 
-# the lock's number, a state; ordered as the index is, so that a batch costs what it holds
+# the lock's number, a state, from when on; ordered as the index is, so that a batch costs what it holds
 SWEEP_GONE: Final = f"""WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(%b) AS mine),
 gone AS MATERIALIZED (
-  SELECT ctid FROM {{table}}
+  SELECT ctid, ends_at FROM {{table}}
   WHERE (SELECT mine FROM turn) AND state = %b AND ends_at <= statement_timestamp()
-  ORDER BY ends_at LIMIT {SWEEP_MOST} FOR UPDATE SKIP LOCKED)
-DELETE FROM {{table}}
-WHERE ctid = ANY(ARRAY(SELECT ctid FROM gone))"""
+    AND ends_at >= to_timestamp(%b::float8)
+  ORDER BY ends_at LIMIT {SWEEP_MOST} FOR UPDATE SKIP LOCKED),
+dropped AS (DELETE FROM {{table}} WHERE ctid = ANY(ARRAY(SELECT ctid FROM gone)))
+SELECT count(*)::int, coalesce(extract(epoch FROM max(ends_at)), 0)::float8 FROM gone"""
 
 _ENTRY: Final = """key, attempt, state, fingerprint, about, extract(epoch FROM changed_at)::float8,
   CASE WHEN state = 3 THEN extract(epoch FROM ends_at)::float8 ELSE 0.0::float8 END, resolves, tries,

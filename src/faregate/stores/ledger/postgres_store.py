@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, cast
 
 import psycopg
@@ -18,6 +19,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from faregate.stores.ledger.postgres_sql import SWEEP_MOST, VERSION, Statements
+from faregate.stores.ledger.postgres_sweep import Sweep
 from faregate.stores.ledger.protocol import (
     CLAIMED,
     COMPLETED,
@@ -90,6 +92,7 @@ class PostgresLedger(RemoteLedger):
         self._where = make_conninfo(url, **{name: value for name, value in _OPTIONS if name not in options})
         self._password = str(options.get("password") or "")
         self._statements = Statements(f"{prefix}_ledger")
+        self._sweep = Sweep()
         self._accept_loss = accept_loss
         self._mark = mark
 
@@ -99,7 +102,7 @@ class PostgresLedger(RemoteLedger):
         except (psycopg.Error, OSError) as error:
             raise _away(error, self._password) from None
         session = PostgresSession(
-            connection, self._statements, accept_loss=self._accept_loss, mark=self._mark
+            connection, self._statements, self._sweep, accept_loss=self._accept_loss, mark=self._mark
         )
         ready = False
         try:
@@ -121,12 +124,14 @@ class PostgresSession(Session):
         self,
         connection: AsyncConnection[Row],
         statements: Statements,
+        sweep: Sweep,
         *,
         accept_loss: bool,
         mark: bytes = b"",
     ) -> None:
         self._connection = connection
         self._statements = statements
+        self._sweep = sweep
         self._accept_loss = accept_loss
         self._mark = mark
         self._late = False
@@ -203,9 +208,7 @@ class PostgresSession(Session):
             raise StoreAway(OTHER_KEY, OTHER_KEY_WORDS)
 
     async def _facts(self) -> Row:
-        """fsync, read-only, version, whether the table is there, the server's process, whether it is logged,
-        whether there is room for a mark.
-        """
+        """fsync, read-only, version, is there a table, the server's process, is it logged, has it a mark."""
         row = (await self._ask(self._statements.facts))[0]
         if cast("int", row[2]) < VERSION_LEAST:
             raise StoreAway("store_too_old", "the store is older than PostgreSQL 13")
@@ -270,11 +273,8 @@ class PostgresSession(Session):
 
     async def sweep(self) -> bool:
         _, sent = await self._execute(self._statements.sweep_sent)
-        most = sent
-        for state in (CLAIMED, COMPLETED, RELEASED):
-            _, gone = await self._execute(self._statements.sweep_gone, (self._statements.lock + 1, state))
-            most = max(most, gone)
-        return most == SWEEP_MOST
+        more = await self._sweep.drop(partial(self._ask, self._statements.sweep_gone), self._statements.lock)
+        return more or sent == SWEEP_MOST
 
     # questions
 

@@ -1,11 +1,15 @@
 """Files are given up without losing what is still true, by slices, within the bound."""
 
+import os
 import random
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from faregate.stores.ledger.embedded.disk import Disk
+from faregate.stores.ledger.embedded.expiry import Expiry
 from faregate.stores.ledger.embedded.index import read_index
 from faregate.stores.ledger.protocol import COMPLETED, GRANTED, RELEASED, REPLAY, SENT, UNAVAILABLE, UNKNOWN
 from tests.stores.ledger.embedded.material import MIB, FaultyDisk, World, attempt_of, key_of
@@ -177,4 +181,87 @@ def test_no_slice_takes_long(tmp_path: Path) -> None:
     assert world.book.kept_count == 0
     assert len(spent) > 50
     assert sorted(spent)[len(spent) * 9 // 10] < 0.005
+    world.close()
+
+
+def test_a_span_of_many_keys_is_never_copied_as_a_whole() -> None:
+    expiry = Expiry()
+    keys = {number.to_bytes(16, "big") for number in range(100_000)}
+    for key in keys:
+        expiry.add(key, 800, 20_000)
+    tracemalloc.start()
+    found: list[tuple[bytes, int]] = []
+    most = 0
+    while True:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        some = expiry.take(40_000, 400)
+        most = max(most, tracemalloc.get_traced_memory()[1] - before)
+        if not some:
+            break
+        assert len(some) <= 400
+        found += some
+    tracemalloc.stop()
+    assert most < 200_000 < 20 * len(keys)
+    assert len(found) == len(keys)
+    assert {key for key, _ in found} == keys
+    assert {length for _, length in found} == {800}
+    assert not expiry.more
+
+
+def test_the_room_of_a_removed_file_is_given_back_in_pieces(tmp_path: Path) -> None:
+    freed: list[int] = []
+
+    class Watched(Disk):
+        def shrink(self, descriptor: int, size: int) -> None:
+            before = self.size(descriptor)
+            super().shrink(descriptor, size)
+            freed.append(before - size)
+
+        def close(self, descriptor: int) -> None:
+            if os.fstat(descriptor).st_nlink == 0:
+                freed.append(self.size(descriptor))
+            super().close(descriptor)
+
+    world = World(tmp_path / "ledger", disk=Watched())
+    world.book.log.segment_bytes = 4 * MIB
+    for number in range(150):
+        world.put(number, COMPLETED, keep_s=60, answer=bytes(60_000))
+    used = world.book.log.sized
+    assert len(world.book.log.order) >= 3
+    world.advance(90)
+    for _ in range(10_000):
+        more = world.cleaner.step()
+        assert world.book.log.commit()
+        if freed:
+            break
+    assert more
+    assert world.book.log.sized == used - freed[0], "room that is not free yet counts"
+    world.work()
+    world.check()
+    assert max(freed) <= MIB
+    assert sum(freed) == used - world.book.log.sized > 4 * MIB
+    world.close()
+
+
+def held_without_a_name(folder: Path) -> int:
+    """Files of the folder that are open although they were removed."""
+    links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum(link.startswith(f"{folder}/") and link.endswith("(deleted)") for link in links)
+
+
+def test_a_log_that_is_closed_amid_a_removal_lets_go_of_it(tmp_path: Path) -> None:
+    world = World(tmp_path / "ledger", disk=Disk())
+    world.book.log.segment_bytes = 4 * MIB
+    for number in range(150):
+        world.put(number, COMPLETED, keep_s=60, answer=bytes(60_000))
+    world.advance(90)
+    oldest = world.book.log.order[0]
+    while world.book.log.order[0] is oldest:
+        world.cleaner.step()
+        assert world.book.log.commit()
+    assert held_without_a_name(world.folder) == 1
+    world.again()
+    assert held_without_a_name(world.folder) == 0
+    world.check()
     world.close()

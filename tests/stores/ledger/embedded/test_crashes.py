@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from faregate.stores.ledger.embedded import records
 from faregate.stores.ledger.protocol import COMPLETED, GRANTED, RELEASED, SENT, UNKNOWN, LedgerError
 from tests.stores.ledger.embedded.material import FaultyDisk, World, attempt_of, key_of, newest
 
@@ -87,6 +88,44 @@ def test_what_was_cut_off_is_not_found_again_by_a_later_start(tmp_path: Path) ->
     world.put(4, SENT)  # as long as the one that was torn
     world.again()
     assert set(world.standing()) == {key_of(1), key_of(4)}
+    world.close()
+
+
+def test_what_a_crash_tore_is_looked_through_but_not_the_room_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls wait for a start; the room of a file is 32 MiB, where each eighth byte could begin a record."""
+    world = World(tmp_path / "ledger")
+    world.put(1)
+    end = world.book.log.active.used
+    path = newest(world.folder)
+    world.close()
+    looked = 0
+
+    def counted(data: bytes, at: int, number: int, offset: int) -> int:
+        nonlocal looked
+        looked += 1
+        return length_at(data, at, number, offset)
+
+    with path.open("r+b") as file:
+        file.truncate(32 << 20)
+        file.seek(end)
+        file.write(b"torn" * 100)
+    length_at = records.length_at
+    monkeypatch.setattr(records, "length_at", counted)
+    world.disk = FaultyDisk()
+    world.open()
+    assert looked < 200
+    assert set(world.standing()) == {key_of(1)}
+    world.close()
+
+
+def test_a_record_that_ends_in_zeros_is_told_from_the_room_behind_it(tmp_path: Path) -> None:
+    world = World(tmp_path / "ledger")
+    world.put(1, answer=bytes(80 << 10))
+    expected = world.standing()
+    world.again()
+    assert world.standing() == expected
     world.close()
 
 

@@ -5,12 +5,10 @@ The short form of ``python -m benchmarks.ledger_keys``, without processes; CPU o
 
 import os
 import time
-from pathlib import Path
 from statistics import median
 
 import pytest
-import uvloop
-from benchmarks.ledger_keys import ABOUT, ANSWER, measure
+from benchmarks.ledger_pairs import ABOUT, ANSWER
 
 from faregate.stores.ledger.embedded.disk import Disk
 from faregate.stores.ledger.protocol import COMPLETED, DONE, GRANTED
@@ -87,11 +85,3 @@ def test_a_start_reads_what_the_indexes_say(full: tuple[World, float, float]) ->
     assert world.book.kept_count == count
     assert sum(read) < 3 * world.book.log.segment_bytes, "only the newest file is read"
     world.close()
-
-
-def test_the_benchmark_measures_what_it_says(tmp_path: Path) -> None:
-    figures = uvloop.run(measure(tmp_path, keys=2_000, few=100, pairs=200, keep_s=0))
-    assert figures.pairs_few > 0 < figures.pairs_many
-    assert figures.disk_bytes_per_key > 600
-    assert figures.resident_mb >= figures.resident_empty_mb > 5
-    assert 0 < figures.start_s < 20

@@ -63,6 +63,8 @@ class Cleaner:
 
     def _clean(self) -> bool:
         log = self.book.log
+        if log.release():
+            return True
         if self._carried:
             if not log.pending_bytes:
                 self._carried = False

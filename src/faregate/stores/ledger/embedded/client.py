@@ -21,7 +21,7 @@ from faregate.stores.ledger.embedded.places import short_name, socket_in
 from faregate.stores.ledger.protocol import Claim, Entry, Figures, Ledger, LedgerError, Teller
 
 _BACK_OFF_S: Final = 0.02
-_BACK_OFF_MAX_S: Final = 0.2
+_BACK_OFF_MAX_S: Final = 0.05
 """A try is one call of the system, and calls wait for it."""
 _CLOSE_S: Final = 1.0
 _LOOK_S: Final = 0.01
@@ -52,13 +52,13 @@ class EmbeddedLedger(Ledger):
     # the moves of a call
 
     def claim(self, claim: Claim, teller: Teller) -> None:
-        self.link.claim(claim, teller)
+        (self._made or self.link).claim(claim, teller)
 
     def mark_sent(self, key: bytes, attempt: bytes, teller: Teller) -> None:
-        self.link.mark_sent(key, attempt, teller)
+        (self._made or self.link).mark_sent(key, attempt, teller)
 
     def settle(self, key: bytes, attempt: bytes, state: int, answer: bytes, teller: Teller | None) -> None:
-        self.link.settle(key, attempt, state, answer, teller)
+        (self._made or self.link).settle(key, attempt, state, answer, teller)
 
     # what is awaited
 

@@ -49,6 +49,10 @@ class Disk:
         os.ftruncate(descriptor, size)
         os.fsync(descriptor)
 
+    def shrink(self, descriptor: int, size: int) -> None:
+        """The same of a file without a name: nothing of it needs to be durable."""
+        os.ftruncate(descriptor, size)
+
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 

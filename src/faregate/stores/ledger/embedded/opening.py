@@ -6,13 +6,10 @@ told to nobody, and is cut off. A broken record anywhere else is damage, and a l
 had acknowledged could let a payment run twice: it does not open.
 """
 
-import fcntl
-import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from faregate.kernel.folder_lock import FolderLock as FolderLock  # noqa: PLC0414 - for those who open the ledger
 from faregate.stores.ledger.embedded import records
 from faregate.stores.ledger.embedded.book import LEASE_MS, Book
 from faregate.stores.ledger.embedded.clock import LedgerClock, Mark, SystemClocks
@@ -26,36 +23,7 @@ from faregate.stores.ledger.embedded.segments import (
 )
 from faregate.stores.ledger.protocol import CLAIMED, COMPLETED, SENT, UNKNOWN, LedgerError
 
-_LOOK_S: Final = 0.02
-
-
-class FolderLock:
-    """The right to write in a folder, held until ``free`` or the end of the process."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    @classmethod
-    def take(cls, folder: Path, goes_on: Callable[[float], bool]) -> "FolderLock | None":
-        """Waits for a holder to leave while ``goes_on``, given the seconds waited, says so; None then. Raises
-        OSError.
-        """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        began = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not goes_on(time.monotonic() - began):
-                    os.close(descriptor)
-                    return None
-                time.sleep(_LOOK_S)
-            else:
-                return cls(descriptor)
-
-    def free(self) -> None:
-        os.close(self._descriptor)
+_ZEROS: Final = bytes(64 << 10)
 
 
 def open_book(
@@ -125,7 +93,7 @@ def _end_of(log: Log, segment: Segment) -> tuple[int, Mark | None, int, int]:
     """Where the whole records of the newest file end, its mark, and the latest times in it. Raises
     ``DamagedError`` when what follows shows that it had been synced further.
     """
-    data = log.disk.read(segment.descriptor, segment.size, 0)
+    data = _content(log, segment)
     at = latest = latest_wall = 0
     mark: Mark | None = None
     while length := records.length_at(data, at, segment.number, at):
@@ -135,11 +103,29 @@ def _end_of(log: Log, segment: Segment) -> tuple[int, Mark | None, int, int]:
         if times[0] >= latest:
             latest, latest_wall = times
         at += length
-    if at < len(data) and data.count(0, at) != len(data) - at:
-        for later in range(at + 8, len(data) - records.HEAD_BYTES + 1, 8):
+    if (end := _written_to(data, at)) > at:  # behind which no record begins
+        for later in range(at + 8, min(end, len(data) - records.HEAD_BYTES + 1), 8):
             if records.length_at(data, later, segment.number, later) and records.durable_of(data, later) > at:
                 raise DamagedError(f"{segment.path.name} is damaged at byte {at}")
     return at, mark, latest, latest_wall
+
+
+def _content(log: Log, segment: Segment) -> bytes:
+    """The file but for room that was taken ahead, which is looked at by the piece, for calls wait. A record
+    may end in zeros: so much more is there as it may have.
+    """
+    end = segment.size
+    while end > 0:
+        begin = max(0, end - len(_ZEROS))
+        if log.disk.read(segment.descriptor, end - begin, begin) != _ZEROS[: end - begin]:
+            break
+        end = begin
+    return log.disk.read(segment.descriptor, min(segment.size, end + records.RECORD_BYTES_MAX), 0)
+
+
+def _written_to(data: bytes, at: int) -> int:
+    """Behind the last byte that is not zero, ``at`` if there is none from there on."""
+    return at + len(data[at:].rstrip(b"\0"))
 
 
 class _Loader:

@@ -1,14 +1,10 @@
 """Who is connected to the ledger's process."""
 
-import os
 import select
 import socket
-import struct
-from typing import Final
 
+from faregate.kernel.unix_sockets import is_ours as is_ours  # noqa: PLC0414 - who may be one
 from faregate.stores.ledger.embedded.book import Owner  # noqa: TC001 - compiled: looked up at run time
-
-_CREDENTIALS: Final = struct.Struct("iII")
 
 
 class Peer:
@@ -27,9 +23,3 @@ class Peer:
         self.moved_at = 0.0
         self.stalled = False
         self.wanted = select.EPOLLIN
-
-
-def is_ours(sock: socket.socket) -> bool:
-    """Whether the other end is of this user, or root's."""
-    _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return uid in {0, os.geteuid()}

@@ -36,6 +36,8 @@ def segment_bytes_for(bytes_max: int) -> int:
     return min(max(bytes_max // _FILES_OF_BOUND // MIB, 1) * MIB, _SEGMENT_MOST)
 
 
+RELEASED_BYTES: Final = 1 << 20
+"""How much room of a removed file is given back at once: a whole file takes a file system milliseconds."""
 AHEAD_BYTES: Final = 512 << 10
 """How much room is written at once: one sync in some hundreds takes a few milliseconds more."""
 
@@ -81,6 +83,7 @@ class Log:
         self.next_number = 1
         self.sized = 0  # bytes of all files
         self.sealed: list[Segment] = []  # what nobody has made an index of yet
+        self._leaving: Segment | None = None  # without a name, and its room is given back in pieces
         self._pending: list[bytes] = []
         self._pending_at = 0  # where in the active file what is pending begins
         self._pending_bytes = 0
@@ -176,20 +179,39 @@ class Log:
         self._add(spare, records.marked(mark, spare.number, 0, 0))
 
     def remove_oldest(self) -> None:
-        """Gives up the oldest file, of which nothing is live. Raises OSError."""
+        """Gives up the oldest file, of which nothing is live; ``release`` gives back its room. Raises
+        OSError.
+        """
         oldest = self.order[0]
         assert oldest is not self.active
+        assert self._leaving is None
         self.disk.remove(oldest.path.with_suffix(".index"))
         self.disk.remove(oldest.path)
         self.disk.sync_folder(self.folder)
-        self.disk.close(oldest.descriptor)
+        self._leaving = oldest
         self.order.pop(0)
         self.slots[oldest.slot] = None
-        self.sized -= oldest.size
         if oldest in self.sealed:
             self.sealed.remove(oldest)
 
+    def release(self) -> bool:
+        """Gives back a piece of a removed file's room; False: there is none. Raises OSError."""
+        leaving = self._leaving
+        if leaving is None:
+            return False
+        size = max(0, leaving.size - RELEASED_BYTES)
+        self.disk.shrink(leaving.descriptor, size)
+        self.sized -= leaving.size - size
+        leaving.size = size
+        if size == 0:
+            self._leaving = None
+            self.disk.close(leaving.descriptor)
+        return True
+
     def close(self) -> None:
+        if self._leaving is not None:
+            self.disk.close(self._leaving.descriptor)
+            self._leaving = None
         for segment in [*self.order, *([self.spare] if self.spare is not None else [])]:
             self.disk.close(segment.descriptor)
         if self.spare is not None:
