@@ -14,14 +14,19 @@ ARGS ?=
 # The data plane in compiled form, when its sources have changed; a machine that lacks a compiler is told and goes on.
 COMPILED := @$(BIN)/python -m faregate.compiled || [ $$? -eq 3 ]
 
-# Slow folders, last among the parallel ones; everything else under tests/ comes first by itself.
-SLOW := tests/e2e tests/ledger_proof tests/faults tests/demo
-QUICK := $(filter-out $(SLOW) tests/support tests/vectors,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
+# What waits more than it computes, for deadlines and for databases, comes last among the parallel ones; everything else under tests/ comes
+# first by itself.
+SLOW := tests/e2e tests/manager tests/ledger_proof tests/faults tests/stores tests/demo
+QUICK := $(filter-out $(SLOW) tests/support tests/vectors tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
 PYTEST := $(BIN)/python -m pytest
 # A file's tests in one process: they share its gateways (tests/conftest.py). Ports are chosen free. Quick tests compute, two at a
-# time; slow ones wait for deadlines most of the time, so that four fit two cores, in this order, which ends with short files.
+# time; slow ones wait most of the time, so that four fit two cores, in this order, which ends with short files.
 TOGETHER := $(PYTEST) --dist loadfile -m "not proof or beside"
 PROOFS := $(sort $(shell grep -rl --include='test_*.py' 'mark\.proof' tests))
+
+# Python and pytest keep what they make of sources also where they are told not to, as in many images: each process of each gateway, and
+# each of pytest's that looks for tests, would make it anew (scripts/environment.py does it for what runs without make).
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format prove soak fuzz bench compiled environment clean

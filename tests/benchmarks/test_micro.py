@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["balancer", "counters", "exchange"])
+@pytest.mark.parametrize("name", ["audit", "balancer", "counters", "exchange", "validate"])
 def test_a_micro_benchmark_runs(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from faregate.cli import ledger_opening
 from faregate.cli.app import main
-from faregate.cli.ledger import _without
-from faregate.cli.ledger_records import as_object, in_words, table
-from faregate.gateway.stored_answer import pack_answer
+from faregate.cli.ledger_records import in_words, table
+from faregate.manager.ledger.asking import _without
+from faregate.manager.ledger.shown import as_object
+from faregate.records.stored_answer import pack_answer
 from faregate.snapshot import encoded
 from faregate.snapshot.data import FORMAT, Consumer, Gateway, Listener, Route, Snapshot, Version
 from faregate.snapshot.idempotency import Idempotency
@@ -137,7 +138,7 @@ def test_unknown_ones_are_listed_and_others_when_asked_for(shop: Shop, run: Run)
 def test_a_list_is_bounded_and_says_that_there_are_more(
     shop: Shop, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faregate.cli.ledger.PAGE", 3)
+    monkeypatch.setattr("faregate.manager.ledger.asking.PAGE", 3)
     ids = {shop.add(UNKNOWN, b"order-%d" % number) for number in range(10)}
     told = json.loads(run("list", "--limit", "7", "--json")[1])
     assert (len(told["records"]), told["more"]) == (7, True)

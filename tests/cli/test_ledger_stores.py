@@ -113,7 +113,7 @@ def test_a_ledger_of_another_user_is_not_touched(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(data.rglob("*"))
-    monkeypatch.setattr("faregate.cli.ledger_opening.os.geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr("faregate.manager.ledger.asking.os.geteuid", lambda: os.getuid() + 1)
     assert main(["ledger", "list", "--data", str(data)]) == 1
     assert f"run this as uid {os.getuid()}" in capsys.readouterr().err
     assert sorted(data.rglob("*")) == before

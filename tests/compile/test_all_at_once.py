@@ -39,7 +39,6 @@ def test_every_kind_of_error_is_reported_in_one_run(tmp_path: Path) -> None:
     found = check(tmp_path, MANY)
     assert [(d.code, d.path, d.nearest) for d in found] == [
         ("unknown_key", "gatway", "gateway"),
-        ("not_available", "gateway.store", ""),
         ("wrong_type", "gateway.workers", ""),
         ("unknown_key", "gateway.limits.header_byte", "header_bytes"),
         ("wrong_type", "gateway.limits.body", ""),

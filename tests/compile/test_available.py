@@ -14,9 +14,7 @@ LIMITED = (
     UPSTREAM + API.replace("/v1}", "/v1, routes: [{match: GET /a, limits: 5/second}]}"),
 )  # fmt: skip
 CASES = [
-    ("gateway:\n  store: postgresql://user:password@host/db\n", 2, 3),
     *[(f"gateway:\n  shared: {url}\n{text}", 2, 3) for url in ("redis://host:6379/0", "rediss://host:6379/0") for text in LIMITED],
-    (UPSTREAM + API.replace("{v1: {path: /v1}}", "{by: header, name: Api-Version, default: pinned, '2026-11-01': {state: active}}"), 6, 16),
 ]  # fmt: skip
 
 

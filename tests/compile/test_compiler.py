@@ -38,10 +38,10 @@ def test_the_example_of_the_contract_compiles_to_its_snapshot() -> None:
         for index, path in enumerate(("/v1", "/v2"))
         for route in (
             Route("payments", index, "POST", f"{path}/payments", "POST /payments", "payments", ("jwt", "api_key"), ("payments:write",),
-                  write_limits, 65_536, log_request_body="masked", log_response_body="masked", idempotency=Idempotency()),
+                  write_limits, 65_536, log_request_body="masked", log_response_body="masked", idempotency=Idempotency(), audit="on"),
             Route("payments", index, "GET", f"{path}/payments/{{id}}", "GET /payments/{id}", "payments", ("jwt", "api_key"), ("payments:read",)),
             Route("payments", index, "POST", f"{path}/payments/{{id}}/refunds", "POST /payments/{id}/refunds", "payments", ("jwt", "api_key"),
-                  ("payments:write", "refunds:write"), idempotency=Idempotency()),
+                  ("payments:write", "refunds:write"), idempotency=Idempotency(), audit="on"),
         )
     )  # fmt: skip
     assert snapshot == Snapshot(
@@ -67,6 +67,7 @@ def test_the_example_of_the_contract_compiles_to_its_snapshot() -> None:
         versions=(Version("v1", "/v1", "deprecated", 1_790_812_800, 1_814_313_600, "/v2"), Version("v2", "/v2")),
         routes=routes,
         needs_ledger=True,
+        needs_audit=True,
     )  # fmt: skip
     assert decode(encode(snapshot)) == snapshot
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from faregate.gateway import stored_answer
 from faregate.gateway.http1.fields import _REQUEST, _REQUEST_DROP_PREFIXES
 from faregate.model.diagnostics import Level
 from faregate.policies.idempotency import settings
+from faregate.records import stored_answer
 from faregate.snapshot.encoded import decode_outline, encode
 from faregate.snapshot.idempotency import AnswerRule, Idempotency, Ledger, Resolve
 from tests.model.configs import API, PLAN, UPSTREAM, brief, check, compiled

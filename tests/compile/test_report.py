@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faregate.compile.report import data_folders
+from faregate.compile.data_places import data_folders
 from tests.model.configs import write
 
 

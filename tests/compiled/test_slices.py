@@ -71,7 +71,7 @@ REVIEWED = {
     "gateway.http2.upstream_stream": {"data[end + 4:]": "the head of a request comes whole and first"},
     "gateway.keeping": {
         "line[17:]": "the line begins with 17 known bytes",
-        "self._random[ATTEMPT_BYTES:]": "never empty, and a multiple of that long",
+        "self._random[at:at + ATTEMPT_BYTES]": "never empty, and a multiple of that long",
     },
     "gateway.listener": {
         "data[at:end]": "only when end > at",
@@ -81,15 +81,20 @@ REVIEWED = {
         "data[end:]": "end is where its head ends",
     },
     "gateway.outbound": {"made[32:]": "always 48 bytes"},
-    "gateway.router": {"template.encode().split(b'/')[1:]": "not bytes"},
+    "gateway.router": {"path.split(b'/')[1:]": "not bytes"},
     "gateway.upstream": {"data[end:]": "end is where its head ends"},
     "gateway.websocket": {
         "data[at:]": "at < size",
         "data[at + 2:at + head]": "a head of that length is there",
     },
     "kernel.ids": {"digits[at:at + _TRACE_DIGITS]": "at walks through the digits by whole ids"},
+    "kernel.api_keys": {
+        "key[8:]": "asked only of 44 bytes",
+        "key[-CHECKSUM_DIGITS:]": "likewise",
+        "text[-SHOWN_DIGITS:]": "not bytes",
+    },
     "policies.authenticate.step": {"value[7:]": "seven bytes stand before the prefix that was found"},
-    "gateway.stored_answer": {
+    "records.stored_answer": {
         "body[begin:end]": "end was found from begin on, or is the length",
         "kept[_PREFIX.size:end]": "asked only when it is as long as both",
         "kept[end:]": "likewise",
@@ -107,6 +112,7 @@ REVIEWED = {
         "cells[place + 1:cell + BODY_CELLS]": "not bytes",
         "self.cells[self.cell:self.cell + BODY_CELLS]": "not bytes",
     },
+    "policies.validate.step": {"target[question + 1:]": "asked only when the mark was found"},
     "records.recorder": {"pending[start:start + _PIECE]": "not bytes"},
     "stores.ledger.embedded.expiry": {
         "keys[at:at + 16]": "at walks through the keys by whole entries",

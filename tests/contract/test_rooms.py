@@ -67,7 +67,8 @@ PLANTED = {
     "gateway/wheel.py": "import pydantic",
     "model/paths.py": "from faregate.snapshot import data",
     "compile/walk.py": "from faregate.gateway import wheel",
-    "manager/totals.py": "from faregate.stores import counters",
+    "manager/totals.py": "from faregate.gateway import wheel",
+    "client/__init__.py": "from faregate.manager import heads",
     "demo/views.py": "from faregate.model import values",
 }
 """One wrong import for each contract."""

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from faregate.snapshot.peppers import Pepper, write_peppers
 from tests.support import certificates
 from tests.support.tls_front import Authority
 
@@ -30,8 +31,17 @@ def _made() -> Path:
     return folder
 
 
+def lay_document(folder: Path) -> None:
+    """Puts ``specs/payments.yaml`` into ``folder``: an OpenAPI document of the payments that samples show."""
+    (folder / "specs").mkdir(parents=True, exist_ok=True)
+    document = Path(__file__).parents[1] / "vectors" / "openapi" / "payments.yaml"
+    shutil.copy(document, folder / "specs" / document.name)
+
+
 def lay_certificates(folder: Path) -> None:
-    """Puts ``certs/`` into ``folder``, beside what is there."""
+    """Puts ``certs/`` and a pepper into ``folder``, beside what is there."""
+    (folder / "faregate-data").mkdir(parents=True, exist_ok=True)
+    write_peppers(folder / "faregate-data", (Pepper("p1", b"a pepper of thirty-two bytes, no"),))
     (folder / "certs").mkdir(parents=True, exist_ok=True)
     for file in _made().iterdir():
         if not (folder / "certs" / file.name).exists():

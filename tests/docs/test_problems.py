@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faregate.gateway import assembly
+from faregate.gateway import route_steps
 from faregate.kernel.problems import PROBLEMS, Outcome, Retry
 from tests.docs.pages import DOCS, ROOT, section, sections
 
@@ -100,13 +100,13 @@ def test_the_order_of_steps_places_every_code() -> None:
 
 
 def test_the_steps_stand_in_the_code_in_the_order_of_the_page() -> None:
-    source = Path(assembly.__file__).read_text().partition("class _StepBuilder")[2]
-    order = ["_retired", "step_for", "            draft,", "self._address if", "permit.build", "limits.build"]
+    source = Path(route_steps.__file__).read_text()
+    order = ["lifecycle(version)", "self.authenticate(", "draft_step(", "self._address if", "permit.build", "limits.build"]
     places = [source.index(words, source.index("def __call__")) for words in order]
     assert places == sorted(places)
     rows = re.findall(r"^\| \d+\. (.*?) \|", ORDER.read_text(), re.MULTILINE)
     named = [
-        "Retired version",
+        "Retired version, brown-out",
         "Authenticate",
         "Draft version",
         "Address",

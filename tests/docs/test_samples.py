@@ -8,23 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from faregate.cli import ledger_settling
 from faregate.cli.app import COMMANDS
 from faregate.cli.check import command as check_command
 from faregate.compile import compile_config
 from faregate.demo.folder import Ports, configuration
-from faregate.gateway import commands, revisions, starting, supervisor, voice
+from faregate.gateway import canarying, commands, revisions, starting, supervisor, voice
 from faregate.gateway.control import GRACE_S
 from faregate.gateway.http1.answers import refusal_answer
+from faregate.kernel import replica
 from faregate.kernel.problems import Refusal
+from faregate.manager import house, management
+from faregate.manager.database import engine, envelopes
+from faregate.manager.ledger import verdicts
+from faregate.manager.people import tokens
+from faregate.manager.publishing import publisher, trying
 from faregate.model.diagnostics import Diagnostic, has_errors
 from faregate.model.load import load
 from faregate.model.tree import SECTIONS
 from faregate.model.yaml_text import YamlText
 from faregate.records.lines import FIELDS
+from faregate.snapshot import peppers
 from faregate.stores.ledger import secrets as ledger_secrets
 from tests.docs.pages import DOCS, ROOT, Block, blocks
-from tests.docs.sample_files import lay_certificates
+from tests.docs.sample_files import lay_certificates, lay_document
 
 RUNNING = DOCS / "guides" / "running.md"
 COMPLETIONS = {
@@ -64,6 +70,7 @@ def completed(text: str) -> dict[str, object]:
 def findings(folder: Path, tree: dict[str, object]) -> list[Diagnostic]:
     shutil.copytree(ROOT / "examples" / "keys", folder / "keys", dirs_exist_ok=True)
     lay_certificates(folder)
+    lay_document(folder)
     file = folder / "sample.json"
     file.write_text(json.dumps(tree), encoding="utf-8")
     return compile_config(load(file, {}), 1)[1]
@@ -201,7 +208,7 @@ def test_what_the_supervisor_is_shown_to_say_it_says() -> None:
 
 
 def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
-    modules = ("starting", "reloading", "running", "supervisor", "worker_process")
+    modules = ("auditing", "starting", "reloading", "running", "supervisor", "worker_process")
     source = "".join(Path(supervisor.__file__).with_name(f"{name}.py").read_text() for name in modules)
     table = RUNNING.read_text().partition("## The data folder")[2].partition("## ")[0]
     named = {
@@ -227,6 +234,18 @@ def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
         "lock",
         "health.bin",
         "health.bin.lock",
+        "audit/",
         ledger_secrets.FOLDER + "/",
-        ledger_settling.FILE,
+        verdicts.FILE,
+        peppers.FILE,
+        "base.json",
+        replica.NAME,
+        publisher.SNAPSHOT,
+        trying.SNAPSHOT,
+        canarying.NAME,
+        engine.FILE,
+        envelopes.MASTER_FILE,
+        tokens.MACHINE_FILE,
+        management.INTENT_FILE,
+        house.GATEWAY_FILE,
     }

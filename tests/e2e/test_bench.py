@@ -201,7 +201,7 @@ def test_log_lines_out_of_order_unknown_or_empty_are_errors() -> None:
     for bad in bad_lines:
         with pytest.raises(AssertionError):
             parse_line(bad)
-    assert len(set(FIELDS)) == 28
+    assert len(set(FIELDS)) == 29
 
 
 def test_metrics_are_read_with_their_labels() -> None:

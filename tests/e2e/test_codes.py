@@ -1,7 +1,7 @@
 """Every refusal of SPEC section 3 that this release can produce: status, body, headers and the line in the access log.
 
 ``internal_error`` is left out: no input is known that provokes it, and a switch to provoke it would be one for attackers as well.
-``misdirected_request`` is in test_tls, ``idempotency_*`` in test_idempotency; ``signature_invalid`` and ``validation_failed`` are of later issues.
+``misdirected_request`` is in test_tls, ``idempotency_*`` in test_idempotency; ``validation_failed`` in test_validation; ``signature_invalid`` is of a later issue.
 """
 
 import asyncio

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,8 +83,8 @@ def in_background(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def ledger_pid(gateway: GatewayProcess) -> int:
-    children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
+def ledger_pid(supervisor: int) -> int:
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     found = [int(pid) for pid in children if b"stores.ledger" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return found[0] if found else 0
 
@@ -239,13 +238,13 @@ def _told(gateway: GatewayProcess, key: str) -> tuple[object, ...]:
 
 
 def test_calls_wait_for_a_killed_ledger_and_go_on(shared: LiveGateway, upstream: RecordingUpstream) -> None:
-    before = ledger_pid(shared)
+    before = ledger_pid(shared.supervisor)
     os.kill(before, signal.SIGKILL)
     told = pay(shared, "ledger-1")
     assert told.status == 200, told.body
     assert pay(shared, "ledger-1").replayed == "true"
     assert times_sent(upstream, "ledger-1") == 1
-    assert ledger_pid(shared) not in {0, before}
+    assert ledger_pid(shared.supervisor) not in {0, before}
 
 
 def test_reload_and_upgrade_keep_what_is_known(shared: LiveGateway, upstream: RecordingUpstream) -> None:
@@ -253,11 +252,35 @@ def test_reload_and_upgrade_keep_what_is_known(shared: LiveGateway, upstream: Re
     for command in ("reload", "upgrade"):
         shared.told(command)
         again = pay(shared, "keep-1")
-        for _ in range(5):  # nothing is sent while the ledger changes hands; a caller does as 503 says
-            if again.status != 503:
-                break
-            assert (again.outcome, again.retry) == ("not_sent", "after")
-            time.sleep(float(again.retry_after or "1"))
-            again = pay(shared, "keep-1")
-        assert (again.replayed, again.body) == ("true", first.body), f"after {command}"
-        assert times_sent(upstream, "keep-1") == 1
+        assert (again.status, again.replayed, again.body) == (200, "true", first.body), f"after {command}"
+    assert times_sent(upstream, "keep-1") == 1
+
+
+def test_an_upgrade_right_after_the_ledger_was_killed_costs_nobody_his_call(
+    shared: LiveGateway, upstream: RecordingUpstream
+) -> None:
+    told: list[tuple[str, Told]] = []
+    broken: list[str] = []
+    over = threading.Event()
+
+    def pay_on() -> None:
+        while not over.is_set():
+            key = f"change-{len(told)}"
+            try:
+                told.append((key, pay(shared, key)))
+            except (OSError, http.client.HTTPException) as error:
+                broken.append(f"{key}: {error!r}")
+                return
+
+    payer = in_background(pay_on)
+    try:
+        os.kill(ledger_pid(shared.supervisor), signal.SIGKILL)
+        shared.told("upgrade")
+        before = len(told)
+        until(lambda: bool(broken) or len(told) > before + 20, "calls after the upgrade")
+    finally:
+        over.set()
+        payer.join()
+    assert broken == []
+    assert [(key, one.status, one.body) for key, one in told if one.status != 200] == []
+    assert {times_sent(upstream, key) for key, _ in told} == {1}

@@ -94,6 +94,37 @@ def test_sigterm_lets_calls_in_flight_finish(
     until(lambda: not gateway.group_alive(), "the last process to end", 3)
 
 
+def listens(pid: int, port: int) -> bool:
+    """Whether the process holds a listening socket of that port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    named = {f"socket:[{line[9]}]" for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")}
+    return any(str(link.readlink()) in named for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_a_caller_who_is_let_in_as_the_drain_begins_is_answered(
+    start: Callable[..., GatewayProcess],
+) -> None:
+    """In one turn of its loop the worker hears that it drains and accepts a connection: it is no client yet."""
+    gateway = start()
+    (worker,) = gateway.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    os.kill(gateway.pid, signal.SIGTERM)
+    until(lambda: not listens(gateway.pid, gateway.port), "workers to be told, which comes with it")
+
+    async def play() -> Answer | None:
+        async with RawClient(gateway.address) as caller:
+            await caller.send(request("POST", "/open/v1/t", body=b"{}")[:-2])
+            os.kill(worker, signal.SIGCONT)
+            await caller.silent(0.05)
+            await caller.send(b"{}")
+            return await caller.answer("POST")
+
+    answer = asyncio.run(play())
+    assert answer is not None
+    assert (answer.status, answer.header("connection")) == (200, "close"), answer.text
+    assert gateway.wait_exit() == 0
+
+
 def test_sigterm_without_calls_is_quick(start: Callable[..., GatewayProcess]) -> None:
     gateway = start(2)
     asyncio.run(ask(gateway.address, GET))

@@ -50,6 +50,7 @@ def digest_of(total_bytes: int) -> str:
 
 
 @pytest.mark.proof
+@pytest.mark.beside
 @pytest.mark.parametrize("chunks", [False, True], ids=["length", "chunked"])
 def test_w16_large_bodies_both_ways_in_flat_memory(
     pair: tuple[GatewayProcess, RecordingUpstream], chunks: bool

@@ -33,6 +33,7 @@ class Claimed(World):
         self.ledger = ModelLedger(book or ModelBook(self.time))
         self.keeper = Recordkeeping(self.ledger, Secrets(b"l" * 32, [(b"key1", b"s" * 32)]))
         self.route.keeping = Keeping(self.settings, self.route.data, Version("v1", "/v1"), self.keeper)
+        self.route.holds = True
 
     def _routes(self, upstream: object) -> list[ReadyRoute]:
         self.route = make_route(

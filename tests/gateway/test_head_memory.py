@@ -169,6 +169,10 @@ def test_f16_a_longer_target_before_a_remembered_section_is_still_held_against_t
         client = shared.client()
         assert shared.exchange_bytes(short, client=client)[1][:12] == b"HTTP/1.1 200"
         assert shared.exchange_bytes(long, client=client)[1][:12] == b"HTTP/1.1 431"
+    with world(header_bytes=512) as shared:
+        for _ in range(3):  # on connections of their own: the worker knows the section
+            assert shared.exchange_bytes(short, client=shared.client())[1][:12] == b"HTTP/1.1 200"
+        assert shared.exchange_bytes(long, client=shared.client())[1][:12] == b"HTTP/1.1 431"
 
 
 CREDENTIAL_LINES = [
@@ -211,6 +215,36 @@ def test_callers_who_differ_in_their_credential_share_all_but_that(
     for lines in plays * 3:
         section = b"".join(line + b"\r\n" for line in [b"Host: a", *lines]) + b"\r\n"
         assert facts_of(memory.recall, section) == facts_of(lambda raw: parse_fields(raw, most), section)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(CREDENTIAL_LINES), max_size=4),
+    st.sampled_from([b"k1", b'"k 2"', b"a,b", b"", b"\xe9", b"k" * 256, b"k" * 257]),
+    st.integers(0, 4),
+    st.integers(2, 128),
+)
+def test_a_section_that_is_known_but_for_its_idempotency_key_is_read_as_a_parser_would(
+    lines: list[bytes], key: bytes, at: int, most: int
+) -> None:
+    memory = FieldsMemory(65_536, most)
+    lines = [b"Host: a", *lines]
+    for _ in range(2):
+        facts_of(memory.recall, b"".join(line + b"\r\n" for line in lines) + b"\r\n")
+    lines.insert(min(at, len(lines)), b"Idempotency-Key: " + key)
+    section = b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+    found = memory.keyed(section)
+    if found is not None:
+        assert facts_of(lambda _: found, section) == facts_of(lambda raw: parse_fields(raw, most), section)
+
+
+def test_a_key_is_read_apart_only_where_no_limit_could_be_passed_by() -> None:
+    plain, keyed = b"Host: a\r\nA: 1\r\n\r\n", b"Host: a\r\nA: 1\r\nIdempotency-Key: k\r\n\r\n"
+    for header_bytes, lines, known in ((65_536, 3, True), (65_536, 2, False), (8_192, 3, False)):
+        memory = FieldsMemory(header_bytes, lines)
+        for _ in range(2):
+            memory.recall(plain)
+        assert (memory.keyed(keyed) is not None) == known
 
 
 def test_a_section_with_another_credential_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from faregate.gateway import reloading
+from faregate.gateway.commands import Request
 from faregate.gateway.control import Message
 from faregate.gateway.revisions import Compiled, CompileError, Report
 from faregate.gateway.running import Options, Running
@@ -175,3 +176,82 @@ def test_a_bound_of_memory_that_changed_is_said_again(
     assert not said()
     assert said(memory=512 << 20)
     assert not said(memory=512 << 20)
+
+
+def published(
+    running: Running, monkeypatch: pytest.MonkeyPatch, snapshot: bytes, revision: int, base: str | None = None
+) -> tuple[reloading.Reloaded, list[Message]]:
+    told: list[Message] = []
+
+    async def offer(message: Message) -> bool:
+        told.append(message)
+        return True
+
+    monkeypatch.setattr(running.crew, "offer", offer)
+    monkeypatch.setattr(running.crew, "tell", told.append)
+    path = running.data / "snapshot.publish"
+    path.write_bytes(snapshot)
+    request = Request(
+        "publish", path=str(path), revision=revision, base=running.base_digest() if base is None else base
+    )
+    return asyncio.run(reloading.publish(running, request)), told
+
+
+def test_what_the_manager_publishes_has_its_number_or_the_next(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    running.set_stale("a broken edit")
+    assert running.snapshot is not None
+    same = written(running.snapshot.gateway)
+    result, told = published(running, monkeypatch, same, 40)
+    assert (
+        result.ok,
+        result.revision,
+        [message.revision for message in told if message.what == "reload"],
+    ) == (True, 40, [40])
+    assert encoded.decode_outline((tmp_path / "snapshot").read_bytes()).revision == 40
+    assert running.stale == "a broken edit", "the file is still not what runs"
+    result, _ = published(running, monkeypatch, same, 12)
+    assert (result.ok, result.revision) == (True, 41)
+    assert result.message == "revision 41 in all workers, as 12 is not beyond the last"
+
+
+def test_what_was_compiled_with_another_file_is_not_taken(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert running.snapshot is not None
+    same, before = written(running.snapshot.gateway), running.snapshot
+    (tmp_path / "base").write_bytes(b"{}")
+    running.lay_base(tmp_path / "base")
+    assert ((tmp_path / "base.json").read_bytes(), (tmp_path / "base").exists()) == (b"{}", False)
+    for snapshot, base in (
+        (same, "other"),
+        (same, "none"),
+        (written(gateway(tmp_path, workers=3)), None),
+        (b"x", None),
+    ):
+        result, told = published(running, monkeypatch, snapshot, 40, base)
+        assert (result.ok, result.revision, told) == (False, 7, [])
+        assert running.snapshot is before
+    assert published(running, monkeypatch, same, 40)[0].ok
+
+
+def test_the_manager_hears_what_runs_and_when_the_file_was_put_to_work(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    heard: list[dict[str, object]] = []
+
+    class Manager:
+        def tell(self, **facts: object) -> None:
+            heard.append(facts)
+
+        def manage(self, managing: object) -> None:
+            pass
+
+    running.manager = Manager()  # type: ignore[assignment]
+    assert running.snapshot is not None
+    published(running, monkeypatch, written(running.snapshot.gateway), 40)
+    assert heard[-1] == {"revision": 40, "file_loads": 0}
+    play(running, monkeypatch, written(gateway(tmp_path)))
+    assert {"revision": 41, "file_loads": 1} in heard
+    running.manager = None

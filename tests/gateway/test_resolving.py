@@ -13,7 +13,7 @@ from faregate.gateway.resolving import (
     LOOK_S,
     Resolver,
 )
-from faregate.gateway.stored_answer import unpack_answer
+from faregate.records.stored_answer import unpack_answer
 from faregate.snapshot.data import Target
 from faregate.snapshot.idempotency import AnswerRule, Resolve
 from faregate.stores.ledger.about import About, decode_about, encode_about

@@ -31,6 +31,13 @@ def test_a_snapshot_gets_the_next_number_in_one_file_that_only_we_read(tmp_path:
         assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_number_that_is_asked_for_is_given_where_it_is_beyond_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    for number, wanted, given in ((0, 50, 50), (50, 50, 50), (0, 7, 8), (0, 3, 8), (0, 0, 8)):
+        assert put_to_work(encoded.encode(snapshot(number)), path, 7, wanted).revision == given
+        assert encoded.decode(path.read_bytes()) == snapshot(given)
+
+
 def test_numbering_changes_nothing_but_the_number() -> None:
     gateway = Gateway((Listener("127.0.0.1", 80),), None, 2, "data")
     whole = Snapshot(

@@ -25,7 +25,7 @@ SPEC_TABLE = """
 | 503 | `no_healthy_target` `overloaded` `store_unavailable` (`outcome: not_sent`) | with `Retry-After` |
 | 504 | `upstream_timeout` (`outcome: unknown`) | the request was sent, no answer came |
 """
-NOT_BUILT_YET = {"signature_invalid", "validation_failed"}
+NOT_BUILT_YET = {"signature_invalid"}
 """Codes of policies that have no step yet; their rows come with them, and then leave this list."""
 CLOSING = {
     "malformed_request", "body_too_large", "target_too_long", "headers_too_large", "expectation_failed", "misdirected_request",

@@ -77,3 +77,13 @@ def test_host_and_origin_are_judged_together(
     headers: list[tuple[bytes, bytes]], version: str, told: str
 ) -> None:
     assert judge(LOCAL, headers, version) == told
+
+
+def test_the_host_that_browsers_come_back_under_is_ours_as_long_as_the_configuration_says_so() -> None:
+    public = ["gateway.acme.example"]
+    names = Names("127.0.0.1", "127.0.0.1", "box", lambda: public[0])
+    assert names.accepts(b"Gateway.acme.example:443")
+    assert not names.accepts(b"x.gateway.acme.example")
+    public[0] = ""
+    assert not names.accepts(b"gateway.acme.example")
+    assert not names.accepts(b"")

@@ -26,7 +26,7 @@ CASES = {
     "odd line breaks": f'issuers:\u2028  a:\r    secret: "abc\x85      {SECRET}"\u2029    wrong: 1\n',
     "odd line breaks in a quote": f"x: 'a\u2028\n\nb'\nissuers: {{a: {{secret: \"x\n\n  {SECRET}\", audience: 1}}}}",
     "duplicate": f"issuers: {{a: {{secret: {SECRET}, secret: {SECRET}}}}}",
-    "store": f"gateway: {{store: 'postgresql://u:{SECRET}@h/d', shared: redis://:{SECRET}@h}}",
+    "store": f"gateway: {{stor: 1, store: 'postgresql://u:{SECRET}@h/d', shared: redis://:{SECRET}@h}}",
     "ledger": f"gateway: {{ledger: redis://:{SECRET}@h}}",
     "ledger in one line": f"gateway: {{ledger: {{store: 'redis://:{SECRET}@h', lookup_key: {SECRET}, keys: [{{id: a, secret: {SECRET}}}]}}}}",
     "ledger in a block": f"gateway:\n  ledger:\n    store: redis://:{SECRET}@h\n    lookup_key: {SECRET}\n    keys:\n      - {{id: a, secret: {SECRET}}}\n",

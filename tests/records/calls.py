@@ -8,7 +8,7 @@ REQUEST_ID = b"01a20665480aec40184b097e00000004"
 TRACE_ID = b"7e016f3b32e8d5b2cf8b5e3876d44289"
 
 
-def make_route(*, bodies: bool = False) -> ReadyRoute:
+def make_route(*, bodies: bool = False, audit: str = "off") -> ReadyRoute:
     kept = "masked" if bodies else ""
     data = Route(
         "payments",
@@ -19,6 +19,7 @@ def make_route(*, bodies: bool = False) -> ReadyRoute:
         "payments",
         log_request_body=kept,
         log_response_body=kept,
+        audit=audit,
     )
     route = ReadyRoute(data, Version("v2", "/v2"), None)
     route.log_fields = '"api":"payments","version":"v2","route":"POST /payments"'

@@ -159,6 +159,40 @@ def test_any_bytes_from_outside_make_valid_lines(texts) -> None:
         json.loads(line)
 
 
+@pytest.mark.parametrize(
+    ("audit", "differences", "recorded"),
+    [
+        ("off", {}, False),
+        ("on", {}, True),
+        ("required", {}, True),
+        ("on", {"path": "/v2/cards/4111111111111111"}, True),
+        ("on", {"refusal": "forbidden", "attempts": 0}, True),
+        ("on", {"refusal": "unauthenticated", "identity": None, "attempts": 0}, False),
+        ("on", {"identity": None}, True),
+        ("on", {"route": None}, False),
+    ],
+)
+def test_lines_of_routes_that_are_recorded_go_to_the_audit_tree_too(
+    audit: str, differences: dict[str, object], recorded: bool
+) -> None:
+    call = make_call(route=make_route(audit=audit))
+    for name, value in differences.items():
+        setattr(call, name, value)
+    renderer = LineRenderer(CallMetrics())
+    for batch in (renderer.render([make_call(), call]), renderer.render_one(call)):
+        own = batch.data.decode().splitlines(keepends=True)[-1]
+        assert batch.audited == ((own,) if recorded else ())
+        assert "4111111111111111" not in own
+
+
+def test_the_record_of_a_call_with_bodies_is_its_line_without_them() -> None:
+    call = make_call(route=make_route(bodies=True, audit="on"), request_body=b"{}")
+    batch = LineRenderer(CallMetrics()).render([call])
+    (line,) = batch.audited
+    assert "request_body" not in json.loads(line)
+    assert len(batch.deferred) == 1
+
+
 def test_bodies_are_masked_in_their_members() -> None:
     call = make_call(
         route=make_route(bodies=True),

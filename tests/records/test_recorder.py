@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from faregate.records.audit.client import Audit
+from faregate.records.audit.line import Line
 from faregate.records.families import SERIES_MAX
 from faregate.records.frames import DURATION_SUM, GATEWAYS_AT, UPSTREAM_SUM, UPSTREAMS_AT
 from faregate.records.metrics import Deltas
@@ -12,7 +14,7 @@ from faregate.records.recorder import Recorder
 from faregate.records.writer import LogWriter
 from faregate.snapshot.call import ReadyRoute
 from faregate.snapshot.data import Route, Version
-from tests.records.calls import make_call
+from tests.records.calls import ROUTE, make_call, make_route
 
 
 def counts(recorder: Recorder) -> dict[tuple[str, ...], int]:
@@ -160,6 +162,51 @@ def test_a_call_that_cannot_be_rendered_takes_no_other_with_it(
     lines = (tmp_path / "access.jsonl").read_text().splitlines()
     assert [json.loads(line)["path"] for line in lines] == ["/a", "/b"]
     assert "could not be logged" in capfd.readouterr().err
+
+
+class Told(Line):
+    """Keeps what it is given, as if it were durable, and loses every third call."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+        self.lines: list[str] = []
+        self.closed = False
+
+    records = property(lambda self: len(self.lines) - len(self.lines) // 3)  # type: ignore[assignment]
+    lost = property(lambda self: len(self.lines) // 3)  # type: ignore[assignment]
+
+    def put_calls(self, lines: bytes, count: int) -> None:
+        self.lines += lines.decode().splitlines()
+        assert len(lines.splitlines()) == count
+
+    def close(self, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        self.closed = True
+        return True
+
+
+def test_calls_of_routes_that_are_recorded_are_reported_once_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Told()
+    recorder = Recorder(LogWriter(tmp_path / "access.jsonl"), audit=Audit(tmp_path, line=line))
+    recorded = make_route(audit="on")
+    for index in range(150):
+        recorder.record(make_call(path=f"/v2/payments/{index}", route=recorded if index % 2 else ROUTE))
+    assert counts(recorder)["audit_records_total",] == 50
+    assert [json.loads(one)["path"] for one in line.lines] == [
+        f"/v2/payments/{index}" for index in range(1, 150, 2)
+    ]
+    found = counts(recorder)
+    assert ("audit_lost_total",) not in found
+    assert ("audit_records_total",) not in found
+    monkeypatch.setattr("faregate.records.lines.suspicious", lambda _: 1 / 0)
+    recorder.record(make_call(route=recorded))
+    recorder.record(make_call())
+    recorder.flush()
+    assert len(line.lines) == 76, "those on which the quick way fails as well"
+    assert recorder.close()
+    assert line.closed
 
 
 def test_lost_lines_are_counted_once(tmp_path: Path) -> None:

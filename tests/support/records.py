@@ -22,6 +22,7 @@ FIELDS: Final = [
     "credential",
     "api",
     "version",
+    "version_asked",
     "route",
     "method",
     "path",

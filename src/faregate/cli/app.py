@@ -14,11 +14,12 @@ from importlib.util import find_spec
 from typing import Annotated, Final
 
 import typer
-from typer.core import TyperArgument, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from faregate import VERSION
 from faregate.cli.errors import CommandError, show_json, show_text, wants_json
+from faregate.cli.plain_values import read_plainly
 
 COMMANDS: Final[dict[str, str]] = {
     "run": "Run the gateway on this machine.",
@@ -30,6 +31,21 @@ COMMANDS: Final[dict[str, str]] = {
     "token": "Make a JWT for development.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "ledger": "Look at the records of idempotent calls, and settle those of unknown outcome.",
+    "secrets": "Look at the keys of the house, and rotate them.",
+    "audit": "Verify the audit tree, prove what stands in it, and look at its records.",
+    "import": "Make a configuration from another description of an API.",
+    "api": "Compare two descriptions of an API.",
+    "plan": "Show what applying a file would change; exit status 2 if anything.",
+    "apply": "Make the configuration what a file says: its sections, all or nothing.",
+    "history": "List revisions of the configuration, or show what one changed.",
+    "canary": "Show what comes of a change that some calls meet first; promote or abandon it.",
+    "rollback": "Make the configuration what it was at a revision, by a new one.",
+    "key": "Make, list, replace and revoke API keys.",
+    "config": "Look at entries of the configuration, and write them one by one.",
+    "admin": "Ask for any operation of the admin API by its id.",
+    "explain": "Say why a call ended as it did.",
+    "tail": "Follow the calls as they end.",
+    "try": "Decide a call without sending it.",
     "doctor": "Look whether this machine is fit to run the gateway.",
 }
 """Name and one line of help; the module is ``faregate.cli.<name>``, with a function ``command``, or with
@@ -73,9 +89,12 @@ def _command(chosen: str) -> TyperGroup:
     wanted = [name for name in names if completing or name == chosen]
     group = get_command(_app(wanted, names))
     assert isinstance(group, TyperGroup)
+    read_plainly(group)
     for name in wanted:
         command = group.commands[name]
-        for one in command.commands.values() if isinstance(command, TyperGroup) else (command,):
+        for one in (command, *(command.commands.values() if isinstance(command, TyperGroup) else ())):
+            assert isinstance(one, TyperCommand | TyperGroup)
+            read_plainly(one)
             for parameter in one.params:
                 if isinstance(parameter, TyperOption | TyperArgument):
                     _read_environment(parameter)

@@ -47,6 +47,7 @@ def command(
 def examine(file: Path | None, *, online: bool) -> "list[Finding]":
     """Every finding, of the machine first. ``file`` None: ``faregate.yaml`` if it is there."""
     from faregate.cli.doctor_certificates import check_certificates
+    from faregate.cli.doctor_credentials import check_credentials
     from faregate.cli.doctor_findings import warning
     from faregate.cli.doctor_ledger import check_ledger
     from faregate.cli.doctor_machine import Machine, check_machine
@@ -83,6 +84,7 @@ def examine(file: Path | None, *, online: bool) -> "list[Finding]":
     if whole:
         findings.append(check_memory(snapshot))
         findings += check_certificates(snapshot, time.time())
+        findings += check_credentials(snapshot, time.time())
         findings += asyncio.run(check_ledger(snapshot))
         findings += asyncio.run(check_network(snapshot, online=online))
     return findings

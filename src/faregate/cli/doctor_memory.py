@@ -19,7 +19,7 @@ def check_memory(snapshot: Snapshot, machine_bytes: int | None = None) -> Findin
     """The memory of all workers. ``machine_bytes``: what there is, read when None."""
     machine = machine_memory() if machine_bytes is None else machine_bytes
     workers = snapshot.gateway.workers or len(os.sched_getaffinity(0))
-    bounds = budget(snapshot.gateway, workers, len(encode(snapshot)), machine, keeps=snapshot.needs_ledger)
+    bounds = budget(snapshot.gateway, workers, len(encode(snapshot)), machine, keeps=snapshot.holds_bodies)
     said = f"a worker keeps below {mebibytes(bounds.bound)}, {workers} of them"
     if bounds.bound * workers > machine:
         return warning(

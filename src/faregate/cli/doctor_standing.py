@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from faregate import VERSION
 from faregate.cli.doctor_findings import Finding, ok, problem, warning
 from faregate.cli.gateways import status_on
+from faregate.compile.data_places import data_folders
 from faregate.compile.key_material import resolve
-from faregate.compile.report import data_folders
 from faregate.compile.translate import gateway_record
 from faregate.model.gateway import Gateway
 from faregate.model.interpolate import Unfilled

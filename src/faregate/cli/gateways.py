@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from faregate.cli.errors import CommandError
-from faregate.compile.report import data_folders
+from faregate.compile.data_places import data_folders
 from faregate.gateway.commands import NAME, Request, ask
 from faregate.kernel.processes import processes_with
 

@@ -17,16 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from faregate.cli.ledger_opening import Place
-    from faregate.cli.ledger_records import Kept
+    from faregate.manager.ledger.shown import Kept
     from faregate.stores.ledger.protocol import Entry, Ledger
 
 _T = TypeVar("_T")
 SHOWN_MAX: Final = 1000
-PAGE: Final = 500
-ANSWER_MISSING: Final = "it is too long, shows card data, or cannot be looked into"
 
 commands = typer.Typer(
     help="Look at the records of idempotent calls, and settle those of unknown outcome.",
@@ -53,13 +51,15 @@ def list_records(  # noqa: PLR0913, PLR0917 - one value per option
     """List records, those of unknown outcome unless told otherwise."""
     from faregate.cli.errors import CommandError
     from faregate.cli.ledger_naming import check_names
-    from faregate.cli.ledger_records import STATES, as_object, table
+    from faregate.cli.ledger_records import table
+    from faregate.manager.ledger.asking import listed
+    from faregate.manager.ledger.shown import STATES, as_object
 
     if state != "all" and state not in STATES:
         raise CommandError(f"--state: {state!r} is none of {', '.join(STATES)}, all", 2)
     states = list(STATES.values()) if state == "all" else [STATES[state]]
     place = _place(config, data)
-    found = _asked(place, lambda ledger: _listed(ledger, states, consumer, limit + 1))
+    found = _asked(place, lambda ledger: listed(ledger, states, consumer, limit + 1))
     if consumer and not found:  # one that is gone from the configuration may have left records
         check_names(place.snapshot, consumer=consumer)
     records, more = found[:limit], len(found) > limit
@@ -91,8 +91,9 @@ def show_record(  # noqa: PLR0913, PLR0917 - one value per option
 ) -> None:
     """Show one record, by its id or by the caller's key."""
     from faregate.cli.errors import CommandError
-    from faregate.cli.ledger_records import answer_object, as_object, in_words
-    from faregate.cli.ledger_settling import no_record
+    from faregate.cli.ledger_records import in_words
+    from faregate.manager.ledger.shown import answer_object, as_object
+    from faregate.manager.ledger.verdicts import no_record
 
     named = (bool(key), bool(consumer), bool(api), bool(route))
     if bool(id) == any(named) or (any(named) and not all(named)):
@@ -126,8 +127,9 @@ def settle_record(  # noqa: PLR0913, PLR0917 - one value per option
 ) -> None:
     """Settle a record of unknown outcome: completed, or released to run again."""
     from faregate.cli.errors import CommandError
-    from faregate.cli.ledger_records import as_object, question
+    from faregate.cli.ledger_records import question
     from faregate.cli.ledger_settling import settle, unknown_one, verdict_of
+    from faregate.manager.ledger.shown import as_object
 
     key, decided = _key_of(id), verdict_of(verdict, by, reason)
     asks = not yes
@@ -172,47 +174,16 @@ def _asked(place: "Place", use: "Callable[[Ledger], Awaitable[_T]]") -> "_T":
         raise CommandError(f"{place.told}: {error}") from None
 
 
-async def _listed(ledger: "Ledger", states: "Sequence[int]", consumer: str, most: int) -> "list[Entry]":
-    """The first ``most`` records in these states, of one consumer or of all."""
-    from faregate.cli.ledger_records import about_of
-
-    found: list[Entry] = []
-    after = b""
-    while len(found) < most:
-        page = await ledger.entries(states, after, PAGE)
-        found += [entry for entry in page if not consumer or about_of(entry).consumer == consumer]
-        if len(page) < PAGE:
-            break
-        after = page[-1].key
-    return found[:most]
-
-
 def _kept_of(place: "Place", entry: "Entry") -> "Kept | None":
-    """The stored answer of a completed record, opened."""
-    from faregate.cli.ledger_opening import secrets_of
-    from faregate.cli.ledger_records import Kept
-    from faregate.gateway.stored_answer import unpack_answer
-    from faregate.stores.ledger.protocol import COMPLETED
-    from faregate.stores.ledger.sealing import Sealer, SealError
+    """The stored answer of a completed record, opened. Raises CommandError."""
+    from faregate.cli.errors import CommandError
+    from faregate.manager.ledger.asking import kept_of
+    from faregate.stores.ledger.protocol import LedgerError
 
-    if entry.state != COMPLETED:
-        return None
-    if not entry.answer:
-        return Kept(None, _without(entry.by))
-    sealer = Sealer(secrets_of(place))
     try:
-        return Kept(unpack_answer(sealer.unseal(entry.key, entry.attempt, entry.answer)))
-    except (SealError, ValueError):
-        return Kept(None, "it does not open with the secrets that are here")
-
-
-def _without(by: str) -> str:
-    """Why a completed record has no answer."""
-    from faregate.gateway.resolving import BY
-
-    if not by:
-        return ANSWER_MISSING
-    return "the query settled the call, not its answer" if by == BY else "it was settled without one"
+        return kept_of(place.asked, entry)
+    except LedgerError as error:
+        raise CommandError(str(error)) from None
 
 
 def _located(place: "Place", keys: list[str], consumer: str, api: str, route: str) -> bytes:

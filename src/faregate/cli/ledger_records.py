@@ -1,76 +1,17 @@
-"""A record of the ledger in words and as JSON: what ``faregate ledger`` prints. No IO here.
+"""A record of the ledger in words: what ``faregate ledger`` prints for people. No IO here.
 
-Of the call only names of the configuration, ids and times are shown, and the path masked; a stored answer
-only when asked for, masked. The caller's own key never is.
+What is shown of a record, and what never is, ``manager.ledger.shown`` says.
 """
 
 import json
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
-from faregate.gateway.stored_answer import StoredAnswer, field_of
-from faregate.records.bodies import CapturedBody, render_body
+from faregate.manager.ledger.shown import Kept, about_of, body_of, lines_of
 from faregate.records.masking import mask_text
-from faregate.stores.ledger.about import About, decode_about
 from faregate.stores.ledger.protocol import COMPLETED, STATE_NAMES, UNKNOWN, Entry
 
-_NOBODY: Final = About("", "", "", "", "", "", "", 0.0)
 _COLUMNS: Final = ("id", "state", "since", "consumer", "api", "route", "request_id", "tries")
-STATES: Final = {
-    name: number for number, name in enumerate(STATE_NAMES) if name not in {"absent", "released"}
-}
-"""Of records that stand, by name."""
-
-
-class Kept(NamedTuple):
-    """A stored answer, opened; ``why``: why there is none to show, in a word."""
-
-    answer: StoredAnswer | None
-    why: str = ""
-
-
-def about_of(entry: Entry) -> About:
-    """The call of a record; empty where that cannot be read."""
-    try:
-        return decode_about(entry.about)
-    except ValueError:
-        return _NOBODY
-
-
-def as_object(entry: Entry, now: float) -> dict[str, object]:
-    """A record for programs. Times are seconds since the epoch; what does not apply is null."""
-    about = about_of(entry)
-    return {
-        "id": entry.key.hex(),
-        "state": STATE_NAMES[entry.state],
-        "since": round(entry.changed_at, 3),
-        "age_s": round(max(0.0, now - entry.changed_at), 3),
-        "expires": round(entry.expires_at, 3) if entry.expires_at else None,
-        "consumer": about.consumer,
-        "api": about.api,
-        "version": about.version,
-        "route": about.route,
-        "method": about.method,
-        "path": mask_text(about.path),
-        "request_id": mask_text(about.request_id),
-        "called": round(about.at, 3) if about.at else None,
-        "resolves": entry.resolves,
-        "tries": entry.tries,
-        "by": entry.by or None,
-        "note": entry.note or None,
-    }
-
-
-def answer_object(kept: Kept, *, shown: bool) -> dict[str, object]:
-    """A stored answer for programs; ``shown``: its fields and body too, masked."""
-    answer = kept.answer
-    if answer is None:
-        return {"kept": False, "why": kept.why}
-    told: dict[str, object] = {"kept": True, "status": answer.status, "body_bytes": len(answer.body)}
-    if shown:
-        told["headers"] = _lines(answer)
-        told["body"] = json.loads(_body(answer))
-    return told
 
 
 def table(entries: list[Entry], now: float) -> list[str]:
@@ -116,7 +57,7 @@ def in_words(entry: Entry, kept: Kept | None, now: float, *, shown: bool) -> lis
         facts.append(("answer", _in_short(kept)))
     lines = [f"{name:<12}{value}" for name, value in facts]
     if shown and kept is not None and kept.answer is not None:
-        lines += ["", *_lines(kept.answer), "", _text_of(json.loads(_body(kept.answer)))]
+        lines += ["", *lines_of(kept.answer), "", _text_of(json.loads(body_of(kept.answer)))]
     return lines
 
 
@@ -129,16 +70,6 @@ def _in_short(kept: Kept) -> str:
     if answer is None:
         return f"not kept: {kept.why}"
     return f"status {answer.status}, {len(answer.body)} bytes"
-
-
-def _lines(answer: StoredAnswer) -> list[str]:
-    return [mask_text(line.decode("latin-1")) for line in answer.head.split(b"\r\n") if line]
-
-
-def _body(answer: StoredAnswer) -> str:
-    """The body masked as the access log would show it: JSON, a text or an object that says why not."""
-    content_type = field_of(answer.head, b"content-type")
-    return render_body(CapturedBody(answer.body, len(answer.body), content_type))
 
 
 def _text_of(shown: object) -> str:

@@ -4,6 +4,7 @@ One closed table. A row goes when the part is built.
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Final, NamedTuple, TypeAlias
 
 from faregate.compile.walk import ANY, Pattern, matches
@@ -28,10 +29,6 @@ def _begins(*starts: str) -> Applies:
     return lambda value: isinstance(value, str) and value.startswith(starts)
 
 
-def _equals(word: str) -> Applies:
-    return lambda value: value == word
-
-
 _LIMITS: Final = (
     ("plans", ANY, "limits"), ("plans", ANY, "quota"), ("plans", ANY, "concurrency"),
     ("apis", ANY, "limits"), ("apis", ANY, "routes", ANY, "limits"),
@@ -44,17 +41,18 @@ def _limits(data: dict[str, Value]) -> bool:
 
 
 NOT_AVAILABLE: Final = (
-    Missing(("gateway", "store"), _begins("postgresql://"), "PostgreSQL stores", "write `store: embedded`"),
     Missing(("gateway", "shared"), _begins("redis://", "rediss://"), "limits in a shared Redis",
             "write `shared: embedded`; limits then hold for each machine, and `ledger` may be in Redis",
             _limits),
-    Missing(("apis", ANY, "versions", "by"), _equals("header"), "versions chosen by header",
-            "give each version a `path`"),
 )  # fmt: skip
 
 
 def check_available(data: dict[str, Value], findings: Findings) -> None:
-    """Reports every place that asks for what does not exist yet."""
+    """Reports every place that asks for what does not exist yet, or for an extra that is not installed."""
+    for path, value in matches(data, ("gateway", "store")):
+        if _begins("postgresql://")(value) and find_spec("psycopg") is None:
+            message = "a store in PostgreSQL needs the Python package psycopg"
+            findings.add("not_available", path, message, expected="install faregate[postgresql]", at_key=True)
     for row in NOT_AVAILABLE:
         for path, value in matches(data, row.pattern):
             if row.applies(value) and row.within(data):

@@ -37,8 +37,12 @@ def placed_routes(data: dict[str, Value]) -> Iterator[PlacedRoute]:
     """Every route of every version whose match and path can be read."""
     for api_path, api in matches(data, ("apis", ANY)):
         own = mapping(api).get("routes")
-        for version_path, version in matches(mapping(api).get("versions"), (ANY,), (*api_path, "versions")):
-            prefix = mapping(version).get("path")
+        versions = mapping(mapping(api).get("versions"))
+        common = versions.get("path", "/") if isinstance(versions.get("by"), str) else None
+        for version_path, version in matches(versions, (ANY,), (*api_path, "versions")):
+            if common is not None and not isinstance(version, dict):
+                continue
+            prefix = mapping(version).get("path") if common is None else common
             if not isinstance(prefix, str) or not _is_version_path(prefix):
                 continue
             has_own = "routes" in mapping(version)
@@ -46,7 +50,8 @@ def placed_routes(data: dict[str, Value]) -> Iterator[PlacedRoute]:
             for path, match in matches(routes, (ANY, "match"), (*place, "routes")):
                 parsed = _parsed(match)
                 if parsed is not None:
-                    yield PlacedRoute(path, (*version_path, "path"), parsed, join(prefix, parsed.template))
+                    at = (*version_path, "path") if common is None else version_path
+                    yield PlacedRoute(path, at, parsed, join(prefix, parsed.template))
 
 
 def _is_version_path(text: str) -> bool:
@@ -66,10 +71,14 @@ def _parsed(match: Value) -> Match | None:
 
 def _check_routes(data: dict[str, Value], findings: Findings) -> None:
     first: dict[tuple[str, str], PlacedRoute] = {}
+    within: dict[tuple[TreePath, str, str], PlacedRoute] = {}  # one version
     for route in placed_routes(data):
-        known = first.setdefault((route.match.method, shape(route.template)), route)
+        key = (route.match.method, shape(route.template))
+        known = within.setdefault((route.version, *key), route)
         if known is route:
-            continue
+            known = first.setdefault(key, route)
+            if known is route or _apart_by_header(known, route):
+                continue
         # one route list under two versions: the versions' paths are at fault, not the routes
         shared = known.path == route.path
         path, other = (route.version, known.version) if shared else (route.path, known.path)
@@ -83,6 +92,11 @@ def _check_routes(data: dict[str, Value], findings: Findings) -> None:
         )
 
 
+def _apart_by_header(one: PlacedRoute, other: PlacedRoute) -> bool:
+    """Whether the two stand in different versions of one API whose callers choose by a header."""
+    return one.version[:-1] == other.version[:-1] and one.version != other.version and len(one.version) == 4
+
+
 def _is_known(value: Value) -> TypeGuard[str]:
     """Whether the value is text, and not one with a reference that could not be filled."""
     return isinstance(value, str) and not isinstance(value, Unfilled)
@@ -93,7 +107,7 @@ def _check_credentials(data: dict[str, Value], findings: Findings) -> None:
     for consumer, entry in mapping(data.get("consumers")).items():
         for index, credential in enumerate(sequence(mapping(entry).get("credentials"))):
             path: TreePath = ("consumers", consumer, "credentials", index)
-            for kind, identity, place, noun in _identities(mapping(credential)):
+            for kind, identity, place, noun in identities(mapping(credential)):
                 known = first.setdefault((kind, *identity), (*path, *place))
                 if known != (*path, *place):
                     findings.add(
@@ -104,14 +118,19 @@ def _check_credentials(data: dict[str, Value], findings: Findings) -> None:
                     )
 
 
-def _identities(credential: dict[str, Value]) -> Iterator[tuple[str, tuple[str, str], TreePath, str]]:
+def identities(credential: dict[str, Value]) -> Iterator[tuple[str, tuple[str, str], TreePath, str]]:
+    """What a credential proves and no other may: its kind and value, where it stands, what it is called."""
     key, token, certificate = credential.get("api_key"), credential.get("jwt"), credential.get("mtls")
-    if isinstance(key, dict):
-        identifier, digest = key.get("id"), key.get("sha256")
+    for kind, entry in (("api_key", key), ("jwt", token), ("mtls", certificate)):
+        identifier = entry.get("id") if isinstance(entry, dict) else None
         if _is_known(identifier):
-            yield "id", (identifier, ""), ("api_key", "id"), "id"
+            yield "id", (identifier, ""), (kind, "id"), "id"
+    if isinstance(key, dict):
+        digest, hashed = key.get("sha256"), mapping(key.get("hmac")).get("digest")
         if _is_known(digest):
             yield "key", (digest.lower(), ""), ("api_key", "sha256"), "key"
+        if _is_known(hashed):
+            yield "key", (hashed.lower(), ""), ("api_key", "hmac", "digest"), "key"
     if isinstance(token, dict):
         issuer, subject = token.get("issuer"), token.get("subject")
         if _is_known(issuer) and _is_known(subject):

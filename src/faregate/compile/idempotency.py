@@ -12,7 +12,7 @@ from typing import Final
 
 from faregate.compile.walk import ANY, matches
 from faregate.kernel.templates import names_in
-from faregate.model.apis import Api, HeaderVersions, Route
+from faregate.model.apis import Api, Route
 from faregate.model.config import Config
 from faregate.model.diagnostics import Findings, TreePath, Value
 from faregate.model.gateway import Gateway
@@ -70,8 +70,7 @@ def placed_routes(config: Config) -> Iterator[tuple[TreePath, Api, Route]]:
         path: TreePath = ("apis", name)
         for index, route in enumerate(api.routes):
             yield (*path, "routes", index), api, route
-        versions = {} if isinstance(api.versions, HeaderVersions) else api.versions
-        for version, settings in versions.items():
+        for version, settings in api.by_name.items():
             for index, route in enumerate(settings.routes or []):
                 yield (*path, "versions", version, "routes", index), api, route
 

@@ -12,6 +12,7 @@ from typing import Final
 from faregate.compile.walk import ANY, mapping, matches, sequence
 from faregate.model.diagnostics import Findings, TreePath, Value
 from faregate.model.interpolate import Unfilled
+from faregate.model.managed import escapes
 from faregate.model.tree import Tree
 from faregate.policies.jwt.settings import ASYMMETRIC, SECRET_BYTES_MIN
 
@@ -29,8 +30,13 @@ _KEY_SET_REASONS: Final = {
 
 
 def resolve(tree: Tree, path: TreePath, name: str) -> str:
-    """The absolute form of a file name that stands at ``path``."""
-    return os.path.abspath(tree.owner(path).path.parent / name)  # noqa: PTH100 - does not follow links
+    """The absolute form of a file name that stands at ``path``; empty, and so no file, where it leads out of
+    the folder that its owner may name files in (``model.managed`` reports that).
+    """
+    source = tree.owner(path)
+    if source.below and escapes(name):
+        return ""
+    return os.path.abspath(source.path.parent / name)  # noqa: PTH100 - does not follow links
 
 
 def check_issuers(tree: Tree, findings: Findings) -> dict[str, bytes]:

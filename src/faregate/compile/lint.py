@@ -2,7 +2,8 @@
 
 from ipaddress import ip_address
 
-from faregate.model.apis import HeaderVersions, Route
+from faregate.compile.grants import granted
+from faregate.model.apis import Route
 from faregate.model.config import Config
 from faregate.model.diagnostics import Findings, TreePath
 from faregate.model.paths import SAFE_METHODS
@@ -15,8 +16,7 @@ def lint(config: Config, findings: Findings) -> None:
     for name, api in config.apis.items():
         if not api.authenticate and not api.limits:
             _lint_routes(("apis", name, "routes"), api.routes, findings)
-            versions = {} if isinstance(api.versions, HeaderVersions) else api.versions
-            for version, settings in versions.items():
+            for version, settings in api.by_name.items():
                 _lint_routes(("apis", name, "versions", version, "routes"), settings.routes or [], findings)
 
 
@@ -53,7 +53,7 @@ def _lint_limits(config: Config, findings: Findings) -> None:
             findings.add(
                 "no_limits", ("plans", name), message, expected='limits: ["100/second"]', at_key=True
             )
-    if all(consumer.plan is not None for consumer in config.consumers.values()):
+    if all(granted(consumer, config.groups).plan is not None for consumer in config.consumers.values()):
         return
     for name, api in config.apis.items():
         if api.authenticate and not api.limits:

@@ -10,8 +10,9 @@ from hashlib import sha256
 from math import ceil
 from typing import Final
 
+from faregate.compile.grants import granted
 from faregate.compile.walk import mapping, value_at
-from faregate.model.apis import Api, HeaderVersions, Route
+from faregate.model.apis import Api, Route
 from faregate.model.config import Config
 from faregate.model.diagnostics import Findings, TreePath, Value
 
@@ -28,6 +29,7 @@ SAMPLE_KEYS: Final = (
     *("secret", "some-secret", "string", "supersecret", "test", "test-key", "test_key", "test123", "testing"),
     *("testkey", "todo", "token", "user", "xxx", "your-api-key", "your-secret", "your_api_key"),
     "fg_live_7Q2vXk1mN8pR4tZ6wB3cD5eF9gH0jK2L",  # of docs/policies/api_key.md
+    "fg_live_KdT0aJb4WqYxE8sVnR2mLhC6uZpG1o18EIJL",  # of docs/guides/keys.md
 )
 """Keys that stand in documentation, tutorials and lists of words that are tried first."""
 
@@ -53,45 +55,55 @@ def sample_digests() -> frozenset[bytes]:
 
 def lint_callers(config: Config, data: dict[str, Value], wall: float, findings: Findings) -> None:
     """Adds the warnings; ``data`` is the tree as written, ``wall`` seconds since the epoch."""
-    _lint_keys(config, wall, findings)
+    _lint_credentials(config, wall, findings)
     for name, issuer in config.issuers.items():
         if issuer.secret is not None and issuer.secret.reveal() in SAMPLE_SECRETS:
             message = "a secret that stands in documentation: anyone can make a token"
             findings.add(
                 "sample_credential", ("issuers", name, "secret"), message, expected="a secret of random bytes"
             )
-    if set(config.consumers) == set(mapping(data.get("consumers"))):  # else one with an error may hold it
+    if all(  # else one with an error may hold it
+        set(known) == set(mapping(data.get(section)))
+        for section, known in (("consumers", config.consumers), ("groups", config.groups))
+    ):
         _lint_permissions(config, data, findings)
 
 
-def _lint_keys(config: Config, wall: float, findings: Findings) -> None:
+def _lint_credentials(config: Config, wall: float, findings: Findings) -> None:
     samples = sample_digests()
     for name, consumer in config.consumers.items():
         for index, credential in enumerate(consumer.credentials):
+            path: TreePath = ("consumers", name, "credentials", index)
             key = credential.api_key
-            if key is None:
-                continue
-            path: TreePath = ("consumers", name, "credentials", index, "api_key")
-            if key.sha256 in samples:
+            if key is not None and key.sha256 in samples:
                 message = f"the digest of a key that everybody knows: anyone can call as `{name}`"
-                findings.add("sample_credential", (*path, "sha256"), message, expected=_NEW_KEY)
-            if key.expires is not None:
-                _lint_end((*path, "expires"), key.expires - wall, findings)
+                findings.add("sample_credential", (*path, "api_key", "sha256"), message, expected=_NEW_KEY)
+            for kind, noun, term in (
+                ("api_key", "key", key),
+                ("jwt", "credential", credential.jwt),
+                ("mtls", "credential", credential.mtls),
+            ):
+                if term is not None and term.expires is not None:
+                    _lint_end((*path, kind, "expires"), noun, term.expires - wall, findings)
 
 
-def _lint_end(path: TreePath, left_s: float, findings: Findings) -> None:
+def _lint_end(path: TreePath, noun: str, left_s: float, findings: Findings) -> None:
     if left_s <= 0:
-        message = "this key has expired: calls with it are refused"
-        findings.add("credential_expired", path, message, expected="a new key, or this entry taken out")
+        message = f"this {noun} has expired: calls with it are refused"
+        findings.add("credential_expired", path, message, expected=f"a new {noun}, or this entry taken out")
     elif left_s <= SOON_DAYS * DAY_S:
         days = ceil(left_s / DAY_S)
-        message = f"this key expires within {days} day{'' if days == 1 else 's'}"
-        findings.add("credential_expires", path, message, expected="a new key beside it before then")
+        message = f"this {noun} expires within {days} day{'' if days == 1 else 's'}"
+        findings.add("credential_expires", path, message, expected=f"a new {noun} beside it before then")
 
 
 def _lint_permissions(config: Config, data: dict[str, Value], findings: Findings) -> None:
     """One finding for each permission that nobody holds, at the first route that requires it."""
-    held = {permission for consumer in config.consumers.values() for permission in consumer.permissions}
+    held = {
+        grant.partition("@")[0]
+        for consumer in config.consumers.values()
+        for grant in granted(consumer, config.groups).permissions
+    }
     places: dict[str, list[TreePath]] = {}
     for name, api in config.apis.items():
         if api.authenticate:  # a public API cannot require anything; that is an error of its own
@@ -115,8 +127,7 @@ def _lint_permissions(config: Config, data: dict[str, Value], findings: Findings
 
 def _route_lists(name: str, api: Api) -> list[tuple[TreePath, list[Route]]]:
     lists: list[tuple[TreePath, list[Route]]] = [(("apis", name, "routes"), api.routes)]
-    versions = {} if isinstance(api.versions, HeaderVersions) else api.versions
-    for version, settings in versions.items():
+    for version, settings in api.by_name.items():
         lists.append((("apis", name, "versions", version, "routes"), settings.routes or []))
     return lists
 

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="diagnostics as a JSON array")
     parser.add_argument("--events", action="store_true", help="diagnostics as events on standard output")
     parser.add_argument("--report", help="file to write what was found and which files were read, as JSON")
+    parser.add_argument("--base", help="file to write the file's own entries to, resolved (mode 0600)")
     parser.add_argument("--nice", type=int, default=0, help="how much others go before")
     options = parser.parse_args(arguments)
     if options.events:
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from faregate.compile.compiler import compile_config  # noqa: PLC0415 - usage errors come at once
     from faregate.compile.report import FilesRead, write_report  # noqa: PLC0415
     from faregate.model.load import load  # noqa: PLC0415
+    from faregate.model.managed import base_of  # noqa: PLC0415
     from faregate.model.report import as_json, as_text  # noqa: PLC0415
     from faregate.snapshot.encoded import encode  # noqa: PLC0415
 
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if snapshot is None:
         return 1
     try:
+        if options.base:
+            write_private(Path(options.base), base_of(loaded.tree))
         write_private(Path(options.out), encode(snapshot))
     except OSError as error:
         sys.stderr.write(f"{options.out}: cannot be written: {error.strerror}\n")

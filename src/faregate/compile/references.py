@@ -13,6 +13,8 @@ from faregate.model.interpolate import Unfilled, shown
 _RESOLVE_UPSTREAM: Final = ("idempotency", "resolve", "upstream")
 REFERENCES: Final[tuple[tuple[Pattern, str, str], ...]] = (
     (("consumers", ANY, "plan"), "plans", "plan"),
+    (("consumers", ANY, "groups", ANY), "groups", "group"),
+    (("groups", ANY, "plan"), "plans", "plan"),
     (("consumers", ANY, "credentials", ANY, "jwt", "issuer"), "issuers", "issuer"),
     (("apis", ANY, "upstream"), "upstreams", "upstream"),
     (("apis", ANY, "versions", ANY, "upstream"), "upstreams", "upstream"),
@@ -31,18 +33,24 @@ def check_references(data: dict[str, Value], findings: Findings) -> None:
         names = mapping(data.get(section))
         for path, value in matches(data, pattern):
             if isinstance(value, str) and value not in names:
-                _report(path, value, noun, names, findings)
+                report_unknown(path, value, noun, names, findings)
     for path, value in matches(data, ("apis", ANY, "versions", ANY, "successor")):
-        siblings = {name: None for name in _versions_beside(data, path) if name != path[3]}
+        beside = _versions_beside(data, path)
+        by_header = isinstance(beside.get("by"), str)
+        siblings = {
+            name: None
+            for name, one in beside.items()
+            if name != path[3] and (isinstance(one, dict) or not by_header)
+        }
         if isinstance(value, str) and value not in siblings:
-            _report(path, value, "other version", siblings, findings)
+            report_unknown(path, value, "other version", siblings, findings)
 
 
 def _versions_beside(data: dict[str, Value], path: TreePath) -> dict[str, Value]:
     return mapping(mapping(mapping(data["apis"])[str(path[1])])["versions"])
 
 
-def _report(
+def report_unknown(
     path: TreePath, value: str, noun: str, names: "dict[str, Value] | dict[str, None]", findings: Findings
 ) -> None:
     if isinstance(value, Unfilled):

@@ -6,21 +6,20 @@ broken file may still name: there lies the last good snapshot.
 
 import json
 import os
-import re
 import sys
 import sysconfig
 from pathlib import Path
 from typing import Final
 
+from faregate.compile.data_places import data_folders
+from faregate.kernel.replica import NAME as REPLICA
 from faregate.model.diagnostics import Diagnostic
 from faregate.model.load import Loaded
+from faregate.model.managed import BASE_NAME
 from faregate.model.report import as_text
 
-DATA_DEFAULT: Final = "faregate-data"
-_DATA: Final = re.compile(
-    r"""^[^#\n]*?\bdata["']?:\s*(?P<quote>["']?)(?P<name>[^\s,}"'#$]+)(?P=quote)""", re.MULTILINE
-)
 _OWN: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_MANAGED: Final = frozenset({REPLICA, BASE_NAME})  # the manager's: it publishes what it changes
 _CODE: Final = frozenset({".py", ".pyc", ".so"})
 FILES_MAX: Final = 1000
 
@@ -51,6 +50,7 @@ class FilesRead:
             str(path): state
             for path, state in absolute
             if path.suffix not in _CODE
+            and path.name not in _MANAGED
             and not str(path).startswith((*_OWN, self._home, "/proc/", "/sys/", "/dev/", "/etc/ssl/"))
         }
 
@@ -74,22 +74,3 @@ def write_report(
         "data": data_folders(loaded.tree.root.path, loaded.tree.data),
     }
     path.write_text(json.dumps(report), encoding="utf-8")
-
-
-def data_folders(file: Path, tree: object = None) -> list[str]:
-    """Where the data folder of ``file`` may lie, likeliest first, however broken the file is.
-
-    ``tree``: what could be read of it. The folders need not exist.
-    """
-    names: list[str] = []
-    gateway = tree.get("gateway") if isinstance(tree, dict) else None
-    named = gateway.get("data") if isinstance(gateway, dict) else None
-    if isinstance(named, str):
-        names.append(named)
-    try:
-        with file.open(encoding="utf-8", errors="replace") as text:
-            names += [match["name"] for match in _DATA.finditer(text.read(1 << 20))]
-    except OSError:
-        pass  # then only the default is left
-    names.append(DATA_DEFAULT)
-    return list(dict.fromkeys(str((file.parent / name).absolute()) for name in names[:16]))

@@ -6,25 +6,37 @@ Pure: no file is read and nothing can fail here; whatever could has been reporte
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from faregate.compile import idempotency_records
+import msgspec
+
+from faregate.compile import audit_records, idempotency_records, version_records
+from faregate.compile.grants import granted
 from faregate.kernel.units import Rate
 from faregate.model import apis, consumers, gateway, plans, upstreams
 from faregate.model.config import Config
+from faregate.model.groups import Group
 from faregate.model.paths import join
+from faregate.model.sign_in import SignIn
 from faregate.policies.jwt.settings import Issuer
+from faregate.policies.mtls.settings import MtlsCredential
+from faregate.policies.transform.settings import Change
 from faregate.snapshot import data
+from faregate.snapshot.managing import GroupGrant, SigningIn
 
 
 def gateway_record(
-    declared: gateway.Gateway, data_folder: str, tls: Sequence[data.ListenerTls | None]
+    declared: gateway.Gateway,
+    data_folder: str,
+    tls: Sequence[data.ListenerTls | None],
+    audit: data.AuditTree | None = None,
 ) -> data.Gateway:
-    """``tls``: that of each listener, with files resolved."""
+    """``tls``: that of each listener, ``audit``: of the tree; with files resolved."""
     limits = declared.limits
     return data.Gateway(
         listen=tuple(
             data.Listener(*listener.address, own) for listener, own in zip(declared.listen, tls, strict=True)
         ),
         manager=None if declared.manager is None else data.Listener(*declared.manager.address),
+        managing=_managing(declared),
         workers=declared.workers,
         data=data_folder,
         trusted_proxies=tuple(declared.trusted_proxies),
@@ -41,6 +53,35 @@ def gateway_record(
             memory=limits.memory,
         ),
         ledger=idempotency_records.ledger_record(declared),
+        audit=audit or data.AuditTree(),
+    )
+
+
+def _managing(declared: gateway.Gateway) -> data.Managing:
+    url, manager = declared.store.url, declared.manager
+    key = None if manager is None else manager.master_key
+    return data.Managing(
+        store=declared.store.kind if url is None else url.reveal().decode(),
+        approval="off" if manager is None else manager.approval,
+        master_key=b"" if key is None else key.reveal(),
+        sign_in=None if manager is None or manager.sign_in is None else _signing_in(manager.sign_in),
+    )
+
+
+def _signing_in(declared: SignIn) -> SigningIn:
+    return SigningIn(
+        issuer=declared.issuer,
+        client_id=declared.client_id,
+        client_secret=declared.client_secret.reveal(),
+        redirect=declared.redirect,
+        scopes=declared.scopes,
+        groups_claim=declared.groups_claim,
+        grants=tuple(
+            GroupGrant(group, one.role, one.scope)
+            for group, given in declared.grants.items()
+            for one in given
+        ),
+        second_factor=declared.second_factor,
     )
 
 
@@ -127,15 +168,19 @@ def consumer_record(
     name: str,
     declared: consumers.Consumer,
     certificates: Mapping[tuple[str, int], data.MtlsCredential],
+    groups: Mapping[str, Group],
 ) -> data.Consumer:
-    """``certificates``: what was read of certificate credentials, by consumer and place."""
+    """``certificates``: what was read of certificate credentials, by consumer and place. ``groups``: all."""
+    plan, permissions, apis = granted(declared, groups)
     return data.Consumer(
         name=name,
-        plan=declared.plan,
-        permissions=tuple(dict.fromkeys(declared.permissions)),
+        plan=plan,
+        permissions=permissions,
         credentials=tuple(_credentials(name, declared, certificates)),
         allow_ips=tuple(declared.allow_ips),
         suspended=declared.state == "suspended",
+        pins=tuple(declared.pins.items()),
+        apis=apis,
     )
 
 
@@ -146,12 +191,29 @@ def _credentials(
 ) -> Iterator[data.JwtCredential | data.ApiKeyCredential | data.MtlsCredential]:
     for index, credential in enumerate(declared.credentials):
         if credential.jwt is not None:
-            yield data.JwtCredential(credential.jwt.issuer, credential.jwt.subject)
+            token = credential.jwt
+            term = (token.expires or 0, token.not_before or 0)
+            yield data.JwtCredential(token.issuer, token.subject, token.id or "", *term)
         elif credential.api_key is not None:
             key = credential.api_key
-            yield data.ApiKeyCredential(key.id, key.sha256, key.expires or 0)
-        else:
-            yield certificates[name, index]
+            hashed = b"" if key.hmac is None else key.hmac.digest
+            yield data.ApiKeyCredential(
+                key.id, key.sha256 or b"", key.expires or 0, hashed, key.not_before or 0
+            )
+        elif credential.mtls is not None:
+            yield _certificate(credential.mtls, certificates[name, index])
+
+
+def _certificate(declared: MtlsCredential, read: data.MtlsCredential) -> data.MtlsCredential:
+    """What was read, with what it does not depend on."""
+    if declared.id is None and declared.expires is None and declared.not_before is None:
+        return read
+    return msgspec.structs.replace(
+        read,
+        id=declared.id or read.id,
+        expires=declared.expires or 0,
+        not_before=declared.not_before or 0,
+    )
 
 
 def api_records(config: Config) -> tuple[tuple[data.Version, ...], tuple[data.Route, ...]]:
@@ -159,26 +221,24 @@ def api_records(config: Config) -> tuple[tuple[data.Version, ...], tuple[data.Ro
     versions: list[data.Version] = []
     routes: list[data.Route] = []
     for name, api in config.apis.items():
-        assert not isinstance(api.versions, apis.HeaderVersions)  # reported as not available
-        for version_name, version in api.versions.items():
-            written = api.routes if version.routes is None else version.routes
-            upstream = version.upstream or api.upstream
+        first = len(versions)
+        versions += version_records.version_records(name, api, first)
+        for index, placed in enumerate(version_records.placed_versions(api), first):
+            written = api.routes if placed.declared.routes is None else placed.declared.routes
+            upstream = placed.declared.upstream or api.upstream
             assert upstream is not None  # reported as missing
-            index = len(versions)
-            versions.append(_version(version_name, version, api.versions))
-            routes += [_route(name, api, index, version.path, upstream, route, config) for route in written]
+            changes = version_records.changes_after(api, placed.name)
+            for route in written:
+                record = _route(name, api, index, placed.prefix, upstream, route, config)
+                routes.append(_with_changes(record, changes) if changes else record)
     return tuple(versions), tuple(routes)
 
 
-def _version(name: str, declared: apis.Version, beside: dict[str, apis.Version]) -> data.Version:
-    return data.Version(
-        name=name,
-        path=declared.path,
-        state=declared.state,
-        deprecated_at=declared.deprecated_at or 0,
-        sunset_at=declared.sunset_at or 0,
-        successor=beside[declared.successor].path if declared.successor is not None else "",
-        preview=tuple(declared.preview),
+def _with_changes(record: data.Route, changes: list[Change]) -> data.Route:
+    return msgspec.structs.replace(
+        record,
+        request_changes=version_records.request_changes(changes, record.label),
+        response_changes=version_records.response_changes(changes, record.label),
     )
 
 
@@ -205,6 +265,7 @@ def _route(  # noqa: PLR0913, PLR0917 - what a route inherits comes from five pl
         log_response_body="masked" if route.log.response_body == "masked" else "",
         upgrade=None if route.upgrade is None else _upgrade(route.upgrade),
         idempotency=idempotency_records.idempotency_record(route.idempotency, prefix, upstream),
+        audit=audit_records.recorded(route),
     )
 
 

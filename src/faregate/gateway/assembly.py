@@ -10,37 +10,49 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Generator
-from email.utils import formatdate
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from faregate.gateway.admission import LOW, shares_of
+from faregate.gateway.auditing import recorded_first
 from faregate.gateway.balance import Balancer, make_balancer
+from faregate.gateway.canary_worker import apart
+from faregate.gateway.choosing import Fronts, named_headers
 from faregate.gateway.gradient import Gate
 from faregate.gateway.http1.sections import FieldsMemory
 from faregate.gateway.http2.upstream_pool import Http2Pool
-from faregate.gateway.keeping import Keeping, Recordkeeping
+from faregate.gateway.keeping import Recordkeeping, keeping_of
 from faregate.gateway.pool import Pool
+from faregate.gateway.reusing import (
+    Frame,
+    credentials,
+    follow,
+    frame_of,
+    index_of,
+    reusable,
+    reuses_all,
+    with_former,
+)
+from faregate.gateway.route_steps import StepBuilder
 from faregate.gateway.router import Router
-from faregate.gateway.upgrading import Tunnels, Upgrading, handshake_step, place_step, room_step
+from faregate.gateway.schemas import Schemas
+from faregate.gateway.upgrading import Tunnels
 from faregate.gateway.upstream_tls import TlsClient
-from faregate.kernel.problems import Refusal
-from faregate.policies import limits
-from faregate.policies.address import step as address
-from faregate.policies.authenticate.expiry import credential_ends
-from faregate.policies.authenticate.index import CredentialIndex, Part, PartMaker
-from faregate.policies.authenticate.step import Authenticators
-from faregate.policies.permit import step as permit
-from faregate.snapshot.call import Call, ReadyRoute, Step
-from faregate.snapshot.data import GatewayLimits, Plan, Route, Snapshot, Upgrade, Upstream, Version
-from faregate.snapshot.encoded import Sections, encode, open_sections, read_consumers, read_routes
+from faregate.policies.authenticate.index import CredentialIndex, Part
+from faregate.policies.transform.step import Carried
+from faregate.policies.versions.step import lifecycle_headers
+from faregate.snapshot.call import ReadyRoute
+from faregate.snapshot.data import GatewayLimits, Route, Snapshot, Upstream, Version
+from faregate.snapshot.encoded import Sections, encode, open_sections, read_routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from faregate.gateway.outbound import Network
+    from faregate.kernel.json_schema import Schema
     from faregate.stores.counters import Counters
     from faregate.stores.keysets import KeySets
 
@@ -141,7 +153,10 @@ class ReadyUpstream:
 class Runtime:
     """One revision as a worker runs it. Immutable but for what the balancers learn.
 
-    ``plans``, ``parts`` and ``records``: what came of sections by their digests, for the next revision.
+    ``parts`` and ``records``: what came of sections by their digests, ``frame``, ``index``, ``steps``,
+    ``routes`` and ``made`` (on the way, for them): what else the next revision may take over. ``swap``: what
+    this one shares with the former one becomes its own; to be called when it is put to work, in the same turn
+    of the loop. ``ends``: how many credentials end in an hour since the epoch.
     ``keeping``: the routes that keep records in the ledger. ``large``: what would take long to free at once
     (``retiring``).
     """
@@ -152,22 +167,36 @@ class Runtime:
         router: "Router[ReadyRoute]",
         upstreams: dict[str, ReadyUpstream],
         tunnels: Tunnels,
+        same: "Runtime | None" = None,
     ) -> None:
         self.revision = snapshot.revision
         self.limits = snapshot.gateway.limits
-        self.priorities = frozenset(route.priority for route in snapshot.routes)
+        self.priorities: frozenset[int] = (
+            frozenset(route.priority for route in snapshot.routes) if same is None else same.priorities
+        )
         self.trusted: tuple[Network, ...] = tuple(
             ipaddress.ip_network(text) for text in snapshot.gateway.trusted_proxies
         )
         self.router = router
         self.upstreams = upstreams
         self.tunnels = tunnels
-        self.plans: tuple[Plan, ...] = ()
+        self.versions = snapshot.versions
+        self.plans = snapshot.plans
+        self.index = CredentialIndex()
+        self.frame: Frame | None = None
+        self.steps: StepBuilder | None = None
+        self.routes: list[ReadyRoute] = []
+        self.made: list[ReadyRoute] = []
+        self.swap: Callable[[], None] = lambda: None
         self.parts: dict[bytes, Part] = {}
         self.records: dict[bytes, tuple[Route, ...]] = {}
+        self.ends: dict[int, int] = {}
+        self.schemas: dict[str, Schema] = {}
         self.keeping: list[ReadyRoute] = []
         self.large: list[dict[Any, Any] | list[Any]] = []
-        self.fields = FieldsMemory(self.limits.header_bytes, self.limits.headers)
+        self.fields: FieldsMemory = (
+            FieldsMemory(self.limits.header_bytes, self.limits.headers) if same is None else same.fields
+        )
 
 
 def assemble(  # noqa: PLR0913, PLR0917 - as ``assembling``
@@ -179,7 +208,9 @@ def assemble(  # noqa: PLR0913, PLR0917 - as ``assembling``
     keeper: Recordkeeping | None = None,
 ) -> Runtime:
     """``assembling`` of a snapshot that is at hand, in one go."""
-    return finish(assembling(open_sections(encode(snapshot)), counters, keysets, loop, previous, keeper))
+    made = finish(assembling(open_sections(encode(snapshot)), counters, keysets, loop, previous, keeper))
+    made.swap()
+    return made
 
 
 def finish(steps: Generator[None, None, Runtime]) -> Runtime:
@@ -193,36 +224,29 @@ def finish(steps: Generator[None, None, Runtime]) -> Runtime:
             return made
 
 
-def assembling(  # noqa: PLR0913, PLR0917 - what a runtime is made from
+def assembling(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - what a runtime is made from, in its one order
     sections: Sections,
     counters: "Counters",
     keysets: "KeySets",
     loop: asyncio.AbstractEventLoop,
     previous: Runtime | None = None,
     keeper: Recordkeeping | None = None,
+    beside: Runtime | None = None,
 ) -> Generator[None, None, Runtime]:
     """Builds everything a worker needs to run a snapshot, beside what is running now, and yields wherever
     calls may come between: each piece takes a fraction of a millisecond.
 
     What came of a section of consumers or routes that ``previous`` had as well is taken from it. Upstreams
     come last: their targets are shared with what is running. Pools of targets that are gone are closed by
-    ``retire`` once the new one serves. ``keeper``: the ledger, for routes that need it. Raises
-    ``ValueError`` when the snapshot cannot be put to work.
+    ``retire`` once the new one serves. ``keeper``: the ledger, for routes that need it. ``beside``, in the
+    place of ``previous``: what goes on running too, and of which nothing is changed; an upstream that is
+    otherwise there has balancing, connections and health of its own here. Raises ``ValueError`` when the
+    snapshot cannot be put to work.
     """
     head = sections.head
-    same_plans = previous is not None and previous.plans == head.plans  # consumers keep what plans say
-    known = previous.parts if previous is not None and same_plans else {}
-    maker = PartMaker(head.plans)
-    index = CredentialIndex()
-    parts: dict[bytes, Part] = {}
-    for section in sections.consumers:
-        part = known.get(section.digest)
-        if part is None:
-            part = maker.make(read_consumers(section))
-        index.add(part)
-        parts[section.digest] = part
-        yield
-    kept = previous.records if previous is not None else {}
+    parts, index = yield from credentials(sections, previous, beside)
+    known = previous or beside
+    kept = known.records if known is not None else {}
     records = {}
     for section in sections.routes:
         records[section.digest] = kept.get(section.digest) or read_routes(section)
@@ -232,48 +256,108 @@ def assembling(  # noqa: PLR0913, PLR0917 - what a runtime is made from
         consumers=tuple(consumer for consumer, _ in index.others),
         routes=tuple(chain.from_iterable(records[section.digest] for section in sections.routes)),
     )
-    build_steps = _StepBuilder(snapshot, index, counters, keysets)
+    frame = frame_of(snapshot, index, keeper)
+    same = previous if previous is not None and previous.frame == frame else None
+    if same is None and previous is not None and index.keys is previous.index.keys:
+        index = yield from index_of(parts)  # the former one serves until this one does
+    build_steps = StepBuilder(snapshot, index, counters, keysets, None if same is None else same.steps)
     yield
-    tunnels = previous.tunnels if previous is not None else Tunnels(loop)
+    if same is not None and reuses_all(same, sections, snapshot):
+        upstreams = yield from _upstreams(snapshot, same, loop, same)
+        return _successor(same, snapshot, index, parts, build_steps, upstreams)
+    tunnels = known.tunnels if known is not None else Tunnels(loop)
     version_headers = [
-        (_lifecycle_headers(version), b"X-Api-Version: %b\r\n" % version.name.encode())
+        (
+            named_headers(version) + lifecycle_headers(version),
+            b"X-Api-Version: %b\r\n" % version.name.encode(),
+        )
         for version in snapshot.versions
     ]
     router: Router[ReadyRoute] = Router(())
     routes = []
-    for number, route in enumerate(snapshot.routes):
+    schemas = Schemas(None if known is None else known.schemas)
+    reused = {} if same is None else reusable(same, sections, snapshot.versions)
+    for number, (route, former) in enumerate(with_former(sections, records, reused)):
         version = snapshot.versions[route.version]
-        ready = _ready(route, version, build_steps, tunnels, keeper)
+        ready = former or _ready(route, version, build_steps, tunnels, keeper)
+        if route.validation is not None:
+            ready.checks = yield from schemas.checks(route.validation)
+            ready.holds = True
         ready.answer_headers, ready.upstream_headers = version_headers[route.version]
         routes.append(ready)
-        router.add(route.method, route.template, ready)
+        if version.choice is None and not version.splits:
+            router.add(route.method, route.template, ready)
         if not number % _ROUTES_AT_ONCE:
             yield
+    fronts = Fronts(snapshot.versions, build_steps.authenticate, partial(keeping_of, keeper))
+    yield from fronts.publish(router, routes)
+    if beside is not None:
+        make = partial(ReadyUpstream, loop=loop, limits=snapshot.gateway.limits)
+        upstreams = apart(beside.upstreams, snapshot, make)
+    else:
+        upstreams = yield from _upstreams(snapshot, previous, loop, same)
+    for number, ready in enumerate(chain(routes, fronts.made)):
+        if ready.upstream is None:  # those that are taken over follow when they are put to work
+            ready.upstream = upstreams[ready.data.upstream]
+        if not number % (_ROUTES_AT_ONCE * _ROUTES_AT_ONCE):
+            yield
+    tunnels.most = snapshot.gateway.limits.connections // 2
+    runtime = Runtime(snapshot, router, upstreams, tunnels, same)
+    runtime.parts, runtime.records, runtime.routes = parts, records, routes
+    runtime.made = fronts.made
+    follow(runtime, snapshot, index, frame, build_steps, same)
+    runtime.schemas = schemas.known
+    runtime.keeping = [route for route in routes if route.keeping is not None]
+    runtime.large = [index.keys, *index.subjects.values(), parts, records, routes]
+    runtime.large += [router.nodes, *fronts.nodes]
+    if beside is not None:  # the gateway's settings, which both share
+        runtime.trusted, runtime.fields = beside.trusted, beside.fields
+    return runtime
+
+
+def _upstreams(
+    snapshot: Snapshot, previous: Runtime | None, loop: asyncio.AbstractEventLoop, same: Runtime | None
+) -> Generator[None, None, dict[str, ReadyUpstream]]:
+    """The upstreams; those of ``same`` as they stand where nothing of them has changed."""
     now = time.monotonic()
     priorities = frozenset(route.priority for route in snapshot.routes)
     upstreams = {}
     for data in snapshot.upstreams:
         before = previous.upstreams.get(data.name) if previous is not None else None
+        if before is not None and same is not None and before.data == data:
+            upstreams[data.name] = before
+            continue
         balancer = make_balancer(data, before.balancer if before is not None else None, now)
         upstreams[data.name] = ReadyUpstream(data, balancer, loop, snapshot.gateway.limits, before)
         upstreams[data.name].bound(priorities, now)
         yield
-    for number, ready in enumerate(routes):
-        ready.upstream = upstreams[ready.data.upstream]
-        if not number % (_ROUTES_AT_ONCE * _ROUTES_AT_ONCE):
-            yield
-    tunnels.most = snapshot.gateway.limits.connections // 2
-    runtime = Runtime(snapshot, router, upstreams, tunnels)
-    runtime.plans, runtime.parts, runtime.records = head.plans, parts, records
-    runtime.keeping = [route for route in routes if route.keeping is not None]
-    runtime.large = [index.keys, *index.subjects.values(), parts, records, routes, router.nodes]
+    return upstreams
+
+
+def _successor(  # noqa: PLR0913, PLR0917 - what ``assembling`` has made by then
+    same: Runtime,
+    snapshot: Snapshot,
+    index: CredentialIndex,
+    parts: dict[bytes, Part],
+    steps: StepBuilder,
+    upstreams: dict[str, ReadyUpstream],
+) -> Runtime:
+    """A runtime that differs from ``same`` in its consumers, plans and upstreams alone."""
+    runtime = Runtime(snapshot, same.router, upstreams, same.tunnels, same)
+    runtime.parts, runtime.records, runtime.routes = parts, same.records, same.routes
+    runtime.made = same.made
+    runtime.schemas, runtime.keeping = same.schemas, same.keeping
+    follow(runtime, snapshot, index, same.frame, steps, same)
+    credentials = {id(same.index.keys), id(same.parts), *map(id, same.index.subjects.values())}
+    routing = [one for one in same.large if id(one) not in credentials]
+    runtime.large = [index.keys, *index.subjects.values(), parts, *routing]
     return runtime
 
 
 def _ready(
     route: Route,
     version: Version,
-    build_steps: "_StepBuilder",
+    build_steps: StepBuilder,
     tunnels: Tunnels,
     keeper: Recordkeeping | None,
 ) -> ReadyRoute:
@@ -282,10 +366,12 @@ def _ready(
     ready.steps = build_steps(route, version)
     if route.upgrade is not None:
         build_steps.take_upgrades(ready, route.upgrade, tunnels)
-    if route.idempotency is not None:
-        if keeper is None:
-            raise ValueError("the ledger is not open")
-        ready.keeping = Keeping(route.idempotency, route, version, keeper)
+    if route.audit == "required":
+        ready.steps = (*ready.steps, recorded_first)
+    ready.keeping = keeping_of(keeper, route, version)
+    if route.request_changes or route.response_changes:
+        ready.changes = Carried(route)
+    ready.holds = ready.keeping is not None or ready.changes is not None
     ready.log_fields = '"api":{},"version":{},"route":{}'.format(
         *(msgspec.json.encode(text).decode() for text in (route.api, version.name, route.label))
     )
@@ -294,99 +380,12 @@ def _ready(
 
 def retire(previous: Runtime, current: Runtime) -> None:
     """Closes the pools of targets that ``current`` no longer has; lent connections close when they come
-    back.
+    back. What both have is ``current``'s to free.
     """
+    shared = {id(one) for one in current.large}
+    previous.large = [one for one in previous.large if id(one) not in shared]
     kept = {id(pool) for upstream in current.upstreams.values() for pool in upstream.pools}
     for upstream in previous.upstreams.values():
         for pool in upstream.pools:
             if id(pool) not in kept:
                 pool.close()
-
-
-class _StepBuilder:
-    """Makes a route's steps, in the one written order, from parts prepared once per snapshot."""
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        index: CredentialIndex,
-        counters: "Counters",
-        keysets: "KeySets",
-    ) -> None:
-        self._authenticators = Authenticators(snapshot, index.other_consumers(), keysets, index)
-        self._address = address.build(index.fenced)
-        self._plans = {plan.name: plan for plan in snapshot.plans}
-        self._counters = counters
-        self._shared: dict[object, Step | None] = {}
-        self._tuples: dict[tuple[Step, ...], tuple[Step, ...]] = {}
-
-    def __call__(self, route: Route, version: Version) -> tuple[Step, ...]:
-        """Retired versions first: nobody's identity changes that answer. Identity before the draft check
-        and the address list, which judge the consumer; permission before counting, so that a call that may
-        not pass takes nothing.
-        """
-        if version.state == "retired":
-            return (_retired,)
-        draft = _draft_only_for(frozenset(version.preview)) if version.state == "draft" else None
-        identified = bool(route.authenticate)
-        steps: tuple[Step | None, ...] = (
-            self._once(("authenticate", route.authenticate), lambda: self._authenticators.step_for(route)),
-            draft,
-            self._address if identified else None,
-            self._once(("permit", route.require), lambda: permit.build(route)),
-            self._once(
-                ("limits", route.limits, identified),
-                lambda: limits.build(route, self._plans, self._counters),
-            ),
-        )
-        made = tuple(step for step in steps if step is not None)
-        return self._tuples.setdefault(made, made)  # 10,000 routes have a handful
-
-    def take_upgrades(self, ready: ReadyRoute, settings: Upgrade, tunnels: Tunnels) -> None:
-        """Adds to the steps of ``ready`` what a WebSocket needs: its checks after permission, the place
-        behind everything that may still refuse the call.
-        """
-        limit = self._shared.get(("limits", ready.data.limits, bool(ready.data.authenticate)))
-        counting = tuple(step for step in ready.steps if step is limit)
-        standing = (*(step for step in ready.steps if step is not limit), handshake_step(settings))
-        ready.steps = (*standing, room_step(settings, tunnels), *counting, place_step(settings, tunnels))
-        ready.upgrade = Upgrading(
-            settings,
-            standing,
-            lambda call: credential_ends(call, self._authenticators.jwt, self._authenticators.api_keys),
-        )
-
-    def _once(self, key: object, make: "Callable[[], Step | None]") -> Step | None:
-        if key not in self._shared:
-            self._shared[key] = make()
-        return self._shared[key]
-
-
-def _retired(call: Call) -> Refusal:  # noqa: ARG001 - every call of such a version; its headers hold the successor's link
-    return Refusal("version_retired", reason="version_retired")
-
-
-def _draft_only_for(preview: frozenset[str]) -> Step:
-    def step(call: Call) -> Refusal | None:
-        identity = call.identity
-        if identity is not None and identity.consumer.name in preview:
-            return None
-        return Refusal("no_route", reason="draft_version")  # to all others a draft does not exist
-
-    return step
-
-
-def _lifecycle_headers(version: Version) -> bytes:
-    """Deprecation (RFC 9745), Sunset (RFC 8594) and the successor's link, for deprecated and retired
-    versions.
-    """
-    if version.state not in {"deprecated", "retired"}:
-        return b""
-    lines = b""
-    if version.deprecated_at:
-        lines += b"Deprecation: @%d\r\n" % version.deprecated_at
-    if version.sunset_at:
-        lines += b"Sunset: %b\r\n" % formatdate(version.sunset_at, usegmt=True).encode()
-    if version.successor:
-        lines += b'Link: <%b>; rel="successor-version"\r\n' % version.successor.encode()
-    return lines

@@ -106,6 +106,18 @@ class RequestBody:
                 held.append(encode_last([]))
         return held
 
+    def replace(self, content: bytes) -> None:
+        """``content`` goes out in place of the body, which is whole; before ``release``."""
+        self._plain = None
+        self._held = [content] if content else []
+
+    def settle(self, bytes_max: int, *, capture: bool) -> None:
+        """The bounds of the route that was settled while the body came."""
+        if self._decoder is not None:
+            self._decoder.body_bytes_max = bytes_max
+        if not capture:
+            self.captured = None
+
     def hold_again(self, sent: list[bytes]) -> None:
         """What was handed on went nowhere: it is held for another connection."""
         self._held = sent

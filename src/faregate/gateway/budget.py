@@ -4,7 +4,7 @@ One formula, printed at the start, shown by a metric and held against measured m
 
     connections x (own, TLS + held of later requests + held of answers)
     + calls x (head + body on its way up + answer on its way down + captured for the log + kept whole
-      where a route has ``idempotency``)
+      where a route has ``idempotency`` or ``validation``)
     + caches + log queue + program and configuration
 
 It is what callers could fill if all of them did their worst at once, so it lies far above common use. Where
@@ -68,7 +68,7 @@ def budget(
     gateway: "Gateway", workers: int, snapshot_bytes: int, machine_bytes: int, *, keeps: bool = False
 ) -> Budget:
     """The budget of each of ``workers``. ``machine_bytes``: see ``machine_memory``; ``keeps``: a route has
-    ``idempotency``.
+    ``idempotency`` or ``validation``.
     """
     limits = gateway.limits
     connection = CONNECTION_OWN_BYTES + max(limits.header_bytes, HELD_BYTES_MAX) + HELD_BYTES_MAX

@@ -94,13 +94,29 @@ async def start_ledger(folder: Path, disk_bytes: int) -> asyncio.subprocess.Proc
     )
 
 
-async def start_manager(listening: int, name: str, feed: Path, workers: int) -> asyncio.subprocess.Process:
+async def start_audit(folder: Path, settings: dict[str, object]) -> asyncio.subprocess.Process:
+    """The process that writes the audit tree in ``folder``. Raises OSError."""
+    return await start_child(
+        sys.executable,
+        "-m",
+        "faregate.records.audit.program",
+        str(folder),
+        msgspec.json.encode(settings).decode(),
+        *(["--events"] if Voice.events else []),
+        stdin=asyncio.subprocess.PIPE,
+    )
+
+
+async def start_manager(
+    listening: int, name: str, feed: Path, workers: int, data: Path
+) -> asyncio.subprocess.Process:
     """The manager process with its listening socket, configured under the host ``name``. Raises OSError."""
     return await start_child(
         sys.executable,
         "-m",
         "faregate.manager",
         *("--fd", str(listening), "--name", name, "--feed", str(feed), "--workers", str(workers)),
+        *("--data", str(data)),
         *(["--events"] if Voice.events else []),
         pass_fds=[listening],
         stdin=asyncio.subprocess.PIPE,

@@ -8,6 +8,7 @@ section 6 and payments.md section 3 are the rules, ``stores.ledger.protocol`` th
 
 from typing import TYPE_CHECKING, Final
 
+from faregate.gateway.body import RequestBody
 from faregate.gateway.dispatching import MOVES_MAX
 from faregate.gateway.ending import ANSWERED, CLIENT_GONE
 from faregate.gateway.held_answer import said_again
@@ -15,8 +16,8 @@ from faregate.gateway.http1.answers import CONTINUE, date_line
 from faregate.gateway.keeping import Keeping, answered, in_flight, mismatch, unsettled
 from faregate.gateway.phases import CLAIMING, COLLECTING, MARKING
 from faregate.gateway.settling import CLAIM, GUARD_S, MARK, NOTHING, SETTLE, Settling
-from faregate.gateway.stored_answer import unpack_answer
 from faregate.kernel.problems import Refusal
+from faregate.records.stored_answer import answer_parts
 from faregate.stores.ledger import moves
 from faregate.stores.ledger.moves import (
     GRANTED,
@@ -67,14 +68,18 @@ class Claiming(Settling):
             return True
         body = self.body
         if body is not None and body.left:
-            self.phase = COLLECTING
-            self._total_deadline = body.started_at + self.plane.body_timeout
-            if body.expect:
-                body.expect = False
-                self.client.write(CONTINUE)
+            self._collect(body)
             return True
         self._ask(route, keeping)
         return True
+
+    def _collect(self, body: RequestBody) -> None:
+        """Nothing goes on before the whole body has come; then ``_collected``."""
+        self.phase = COLLECTING
+        self._total_deadline = body.started_at + self.plane.body_timeout
+        if body.expect:
+            body.expect = False
+            self.client.write(CONTINUE)
 
     def _collected(self) -> None:
         """The last of the body has come."""
@@ -96,7 +101,7 @@ class Claiming(Settling):
                 if key is None:
                     if keeping.data.required:
                         raise keeping.keying.missing()
-                    self._send_off(route)
+                    self._send_on(route)
                     return
             claim = self._claim = keeping.claim(self.call, key, self.target, fields, content)
         except Refusal as refusal:
@@ -153,10 +158,11 @@ class Claiming(Settling):
         kind = standing.kind
         if kind == GRANTED:
             self.attempt = claim.attempt
+            self._watched = True
             self._marked = claim.sends
             self.cancels = False  # a sent call goes on to its own verdict (W08)
             assert call.route is not None
-            self._send_off(call.route)
+            self._send_on(call.route)
         elif kind == REPLAY:
             self._replay(claim, keeping, standing)
         elif kind == IN_FLIGHT:
@@ -186,7 +192,7 @@ class Claiming(Settling):
         if standing.answer:
             try:
                 packed = keeping.unsealed(claim, standing.attempt, standing.answer)
-                status, lines, body = unpack_answer(packed)
+                status, lines, body = answer_parts(packed)
             except SealError:
                 reason = "seal_not_opened"
             except ValueError:

@@ -1,5 +1,5 @@
-"""The socket on which ``faregate reload``, ``status`` and ``upgrade`` reach a running gateway: ``control`` in
-the data folder, mode 0600.
+"""The socket on which ``faregate reload``, ``status``, ``upgrade`` and the manager reach a running gateway:
+``control`` in the data folder, mode 0600.
 
 One JSON object a connection each way. Whoever may connect is this user or root, who could as well signal and
 replace the process; others are refused by the file's mode and once more by their credentials. Paths of unix
@@ -24,11 +24,31 @@ REQUEST_S: Final = 5.0
 _CREDENTIALS: Final = struct.Struct("3i")
 
 
+class Share(msgspec.Struct):
+    """Whose calls a canary has: of all, ``percent``; besides, those of ``consumers``. ``lease``: seconds
+    after which it ends where nobody asks for it again.
+    """
+
+    percent: int = 0
+    consumers: list[str] = []
+    lease: float = 30.0
+
+
 class Request(msgspec.Struct):
-    """``command``: reload, status or upgrade. ``program``: of an upgrade, the Python to run it with."""
+    """``command``: reload, publish, canary_keep, canary_off, status or upgrade. ``program``: of an upgrade,
+    the Python to run it with. ``path``, ``revision``, ``base``: of a publish, the encoded snapshot, its
+    number, and the digest of the ``base.json`` that it was compiled with. ``canary``: it is published for
+    some of the calls only; that lasts as long as ``canary_keep`` with its ``revision`` comes, until
+    ``canary_off`` (``reason``: why), or until it is published without ``canary``.
+    """
 
     command: str
     program: str = ""
+    path: str = ""
+    revision: int = 0
+    base: str = ""
+    canary: Share | None = None
+    reason: str = ""
 
 
 Answer = Callable[[Request], Awaitable[object]]

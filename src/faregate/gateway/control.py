@@ -1,13 +1,14 @@
 """The line between the supervisor and each of its workers: small JSON messages, one a line, over a socket
 pair.
 
-Down: ``reload`` (take the snapshot at a path), ``listen`` (take calls on exactly these listeners; the
-descriptors of new ones come along), ``share`` (how many processes use the counters), ``bound`` (how many
-workers share the memory, where that is not what the configuration says), ``drain`` (finish within a grace
-time), ``stop`` (now). Up: ``ready``, ``reloaded``, ``failed``, ``listening``, ``shared``, ``stuck``
-(a lock of the counters does not move), ``cut`` (the grace time ended before ``calls`` calls had). Words that
-are not known are passed over, since the two ends may be of different versions. The end of the line means that
-the other process is gone: a worker then drains, the supervisor waits for the exit status.
+Down: ``reload`` (take the snapshot at a path), ``canary`` (run the one at a path beside, for some of the
+calls; revision 0: no more), ``listen`` (take calls on exactly these listeners; the descriptors of new ones
+come along), ``share`` (how many processes use the counters), ``bound`` (how many workers share the memory,
+where that is not what the configuration says), ``drain`` (finish within a grace time), ``stop`` (now). Up:
+``ready``, ``reloaded``, ``canary``, ``failed``, ``listening``, ``shared``, ``stuck`` (a lock of the counters
+does not move), ``cut`` (the grace time ended before ``calls`` calls had). Words that are not known are passed
+over, since the two ends may be of different versions. The end of the line means that the other process is
+gone: a worker then drains, the supervisor waits for the exit status.
 """
 
 import socket
@@ -27,6 +28,7 @@ IDLE_SUCCEEDED_S: Final = 5.0
 class Message(msgspec.Struct, omit_defaults=True):
     """``what``: one of the words above. ``grace``, ``idle``: seconds. ``reason``: for the operator.
 
+    ``percent``, ``consumers``: whose calls a canary has.
     ``listen``: listeners as ``host:port`` in the configuration's words; ``fresh``: those of them whose
     descriptors come with this message, in this order.
     """
@@ -41,6 +43,8 @@ class Message(msgspec.Struct, omit_defaults=True):
     calls: int = 0
     listen: list[str] = []
     fresh: list[str] = []
+    percent: int = 0
+    consumers: list[str] = []
 
 
 class WorkerSettings(msgspec.Struct):

@@ -55,6 +55,7 @@ class Crew:
         self._settings = settings
         self._keep = keep
         self._offered: Message | None = None
+        self.canary: Message | None = None
         self.refusal = ""  # why a worker did not take the last revision offered
         self.places: list[WorkerPlace] = []
         self.retired: list[WorkerPlace] = []  # of those that end for good and have not yet
@@ -198,6 +199,26 @@ class Crew:
         finally:
             self._offered = None
 
+    async def divide(self, message: Message) -> bool:
+        """Whether every worker took the canary. Workers that start later get it too, until ``unite``."""
+        self.canary = message
+        self.refusal = ""
+        for place in self.places:
+            place.said.pop("canary", None)
+            place.send(message)
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and not (self.stopping.is_set() or self.refusal):
+            said = [place.said.get("canary") for place in self.places]
+            if all(one is not None and one.revision == message.revision for one in said):
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False
+
+    def unite(self) -> None:
+        """There is no canary any more."""
+        self.canary = None
+        self.tell(Message("canary"))
+
     def tell(self, message: Message) -> None:
         for place in self.places:
             place.send(message)
@@ -236,6 +257,8 @@ class Crew:
                 place.send(Message("share", workers=1))
             if offered is not None and message.what == "ready":  # it started while the others were asked
                 place.send(offered)
+            if self.canary is not None and message.what == "ready":
+                place.send(self.canary)
         elif message.what == "stuck":
             self._end_stopped()
         elif message.what == "cut":

@@ -67,6 +67,10 @@ class Dispatching(Answering):
                     return
         self._dispatch(upstream, target)
 
+    def _send_on(self, route: "ReadyRoute") -> None:
+        """Sends a call that was held back: its body, if any, is whole."""
+        self._send_off(route)
+
     def _dispatch(self, upstream: "ReadyUpstream", target: "TargetState | None") -> None:
         """Lends a connection of ``target``, the balancer's choice, or opens one; one without room is passed
         over for the next choice.

@@ -78,7 +78,11 @@ class Ending(Teller):
         self.client = client
         self.plane = plane
         self.now = now
-        self.runtime = runtime = plane.runtime
+        runtime = plane.runtime
+        canary = plane.canary
+        if canary is not None:
+            runtime = canary.choose(runtime)
+        self.runtime = runtime
         self.call = call = Call(now, now + plane.wall_offset)
         call.revision = runtime.revision
         plane.in_flight += 1
@@ -301,20 +305,27 @@ class Ending(Teller):
         self.refuse(Refusal("misdirected_request", reason="host_not_of_handshake"))
         return True
 
-    def _admitted(self, route: ReadyRoute, rest: bytes) -> bool:
-        """Whether a worker so busy begins a call of this class; if not, it was refused."""
-        reason = self.plane.admission.refusal(route.priority, self.plane.in_flight)
+    def _admitted(self, route: ReadyRoute, rest: bytes) -> ReadyRoute | None:
+        """What a call of this class runs in a worker so busy, or where a canary looks who calls: ``route``,
+        or one in its place; None when it was refused.
+        """
+        plane = self.plane
+        reason = plane.admission.refusal(route.priority, plane.in_flight)
         if reason:
             self._announce_unread(rest)
             self.refuse(Refusal("overloaded", reason=reason))
-        return not reason
+            return None
+        canary = plane.canary
+        return route if canary is None else canary.watched(route, self.runtime)
 
     def _announce_unread(self, rest: bytes) -> None:
         """The call is about to be refused before its body was looked at: what comes of it, ``rest`` first,
         is to be skipped.
         """
         fields = self.fields
-        if fields.framed:
+        if self.body is not None:  # what has come of it is known
+            self.body.drop()
+        elif fields.framed:
             self.body = RequestBody(fields, 0, (0, 0), capture=False, now=self.now)
             self.body.drop()
             if rest:

@@ -13,25 +13,26 @@ from typing import TYPE_CHECKING
 
 from faregate.gateway import upgrading
 from faregate.gateway.body import GRACE_S, RequestBody
-from faregate.gateway.claiming import Claiming
-from faregate.gateway.keeping import Keeping
+from faregate.gateway.canary import Diverted
 from faregate.gateway.outbound import (
     address_behind,
     continued_trace,
 )
 from faregate.gateway.phases import COLLECTING, DONE, SENDING, WAITING
+from faregate.gateway.versioning import Versioning
 from faregate.gateway.wheel import NEVER
 from faregate.kernel.ids import accepts_request_id
 from faregate.kernel.problems import Refusal
 from faregate.snapshot.call import ReadyRoute, Step
 
 if TYPE_CHECKING:
+    from faregate.gateway.canary import Canary
     from faregate.gateway.http1.request import Fields, Line
 
 
-class Exchange(Claiming):
-    """One call: what is decided about it. What ``Ending``, ``Answering``, ``Dispatching``, ``Settling`` and
-    ``Claiming`` add is the same object.
+class Exchange(Versioning):
+    """One call: what is decided about it. What ``Ending``, ``Answering``, ``Dispatching``, ``Settling``,
+    ``Claiming``, ``Checking`` and ``Versioning`` add is the same object.
     """
 
     def begin(self, line: "Line", fields: "Fields") -> None:
@@ -78,7 +79,9 @@ class Exchange(Claiming):
             self._go(route)
         return rest
 
-    def _route(self, line: "Line", fields: "Fields", rest: bytes = b"") -> ReadyRoute | None:
+    def _route(  # noqa: C901 - one after another, and no call between
+        self, line: "Line", fields: "Fields", rest: bytes = b""
+    ) -> ReadyRoute | None:
         """Takes the head's facts and finds the route; None when the call was refused for want of one."""
         self.fields = fields
         method, self.target, path, self.minor = line
@@ -114,17 +117,11 @@ class Exchange(Claiming):
             return None
         call.route = route = endpoint.methods.get(method)
         if route is None:
-            self._announce_unread(rest)
-            self.refuse(
-                Refusal(
-                    "method_not_allowed",
-                    reason="method_not_allowed",
-                    headers=b"Allow: %b\r\n" % endpoint.allow,
-                )
-            )
-            return None
-        if self.plane.in_flight > self.plane.calls_least and not self._admitted(route, rest):
-            return None
+            return self._choose(endpoint, method, path, rest)
+        if self.plane.in_flight > self.plane.calls_least:
+            route = self._admitted(route, rest)
+            if route is None:
+                return None
         if fields.upgrade:
             upgrading.ask(self, route)
         return route
@@ -169,7 +166,7 @@ class Exchange(Claiming):
             (limits.header_bytes, limits.headers),
             capture=bool(route.data.log_request_body),
             now=self.now,
-            collects=route.keeping is not None,
+            collects=route.holds,
         )
         if self.minor == b"0":
             body.expect = False  # RFC 9110 section 10.1.1
@@ -191,6 +188,9 @@ class Exchange(Claiming):
         """A step refused, or must wait."""
         if isinstance(verdict, Refusal):
             self.refuse(verdict)
+            return
+        if isinstance(verdict, Diverted):
+            self._begin_again(verdict.canary)
             return
         self.client.pause_reading()
         self.client.arm(NEVER, self.now)  # the step bounds its own wait
@@ -226,11 +226,62 @@ class Exchange(Claiming):
         except Exception as error:  # noqa: BLE001 - one call's failure ends that call only
             self.internal_error(error)
 
+    def _begin_again(self, canary: "Canary") -> None:
+        """The call is the canary's: it begins anew there, nothing of it counted or sent so far."""
+        call = self.call
+        self.runtime = runtime = canary.runtime
+        call.revision = canary.revision
+        call.identity = None
+        call.credential_used = b""
+        call.upgrade = None
+        path = call.path.encode("ascii")
+        endpoint = runtime.router.find(path)
+        if endpoint is None:
+            self.refuse(Refusal("no_route", reason="no_route"))
+            return
+        call.route = route = endpoint.methods.get(call.method)
+        if route is None:
+            route = self._choose(endpoint, call.method, path, b"")
+        if route is None or not self._takes_body(route):
+            return
+        if self.fields.upgrade:
+            upgrading.ask(self, route)
+        for step in route.steps:
+            verdict = step(call)
+            if verdict is not None:
+                self._not_passed(verdict, route, step)
+                return
+        self._go(route)
+
     # sending
 
     def _go(self, route: ReadyRoute) -> None:
-        """Every step has passed: the call may be sent, once it is known not to have been sent before."""
-        keeping = route.keeping
-        if isinstance(keeping, Keeping) and self._holds_back(route, keeping):
-            return
+        """Every step has passed: the call may be sent, once it is known to be as its API has it, and not to
+        have been sent before.
+        """
+        if route.holds:
+            if route.deciding is not None:
+                self._go_on(route)
+                return
+            if self._holds(route):
+                return
         self._send_off(route)
+
+    def _go_on(self, route: ReadyRoute) -> None:
+        """Who calls is known, and so the version is: the call goes on with its own route."""
+        settled = self._settled(route)
+        if settled is None:
+            return
+        call = self.call
+        call.route = settled
+        if not self._takes_body(settled):
+            return
+        passed = self._passed
+        for step in settled.steps:
+            if step in passed:
+                continue
+            verdict = step(call)
+            if verdict is not None:
+                self._not_passed(verdict, settled, step)
+                return
+        self._go(settled)

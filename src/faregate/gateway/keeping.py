@@ -7,11 +7,11 @@ stored form of an answer meet. It asks nobody and waits for nothing; ``Claiming`
 import os
 from typing import TYPE_CHECKING, Final
 
-from faregate.gateway.stored_answer import pack_answer, plain_body, shows_card_data
 from faregate.kernel.problems import Outcome, Refusal, Retry
 from faregate.policies.idempotency.step import Keying, fingerprint, verdict
-from faregate.stores.ledger.about import About, encode_about
-from faregate.stores.ledger.moves import ATTEMPT_BYTES, UNKNOWN, Claim
+from faregate.records.stored_answer import pack_answer, plain_body, shows_card_data
+from faregate.stores.ledger.about import About, encode_about, written
+from faregate.stores.ledger.moves import ABOUT_BYTES_MAX, ATTEMPT_BYTES, UNKNOWN, Claim
 from faregate.stores.ledger.protocol import Ledger
 from faregate.stores.ledger.sealing import Sealer
 
@@ -34,30 +34,44 @@ _TOGETHER: Final = 64
 class Recordkeeping:
     """One worker's ledger with what is needed to use it; another one where a revision names another store."""
 
-    __slots__ = ("_random", "ledger", "sealer", "secrets")
+    __slots__ = ("_drawn", "_random", "ledger", "sealer", "secrets")
 
     def __init__(self, ledger: Ledger, secrets: "Secrets") -> None:
         self.ledger = ledger
         self.secrets = secrets
         self.sealer = Sealer(secrets)
         self._random = b""
+        self._drawn = 0
 
     def attempt(self) -> bytes:
         """A new attempt's name: random, so that nobody can speak for another's."""
-        if not self._random:
+        at = self._drawn
+        if at >= len(self._random):
             self._random = os.urandom(ATTEMPT_BYTES * _TOGETHER)
-        made = self._random[:ATTEMPT_BYTES]
-        self._random = self._random[ATTEMPT_BYTES:]
-        return made
+            at = 0
+        self._drawn = at + ATTEMPT_BYTES
+        return self._random[at : at + ATTEMPT_BYTES]
 
 
 class Keeping:
-    """The idempotency of one route."""
+    """The idempotency of one route. ``asked``, ``asked_version``: what callers called, where another
+    version's route runs; their keys and repeats are told apart by these, so that a repeat finds its record
+    wherever it runs.
+    """
 
-    __slots__ = ("_api", "_begun", "_keep_s", "_label", "_resolves", "_version", "data", "keeper", "keying")
+    __slots__ = (
+        "_api", "_asked_label", "_asked_path", "_asked_version", "_begun", "_keep_s", "_label", "_path",
+        "_resolves", "_version", "data", "keeper", "keying",
+    )  # fmt: skip
 
-    def __init__(
-        self, data: "Idempotency", route: "Route", version: "Version", keeper: Recordkeeping
+    def __init__(  # noqa: PLR0913, PLR0917 - as said above
+        self,
+        data: "Idempotency",
+        route: "Route",
+        version: "Version",
+        keeper: Recordkeeping,
+        asked: "Route | None" = None,
+        asked_version: "Version | None" = None,
     ) -> None:
         self.data = data
         self.keeper = keeper
@@ -68,6 +82,10 @@ class Keeping:
         self._label = route.label
         self._resolves = data.resolve is not None
         self._version = version.name
+        self._path = version.path
+        self._asked_label = route.label if asked is None else asked.label
+        self._asked_version = version.name if asked_version is None else asked_version.name
+        self._asked_path = version.path if asked_version is None else asked_version.path
 
     def head_key(self, fields: "Fields") -> bytes | None:
         """The caller's key where a header carries it; None: it has none. Raises ``Refusal``."""
@@ -99,7 +117,7 @@ class Keeping:
         if begun is None:
             if len(self._begun) >= CONSUMERS_MAX:
                 self._begun.clear()
-            begun = self._begun[consumer] = keeper.secrets.begin(consumer, self._api, self._label)
+            begun = self._begun[consumer] = keeper.secrets.begin(consumer, self._api, self._asked_label)
         digest = begun.copy()
         digest.update(key)
         found = digest.digest()
@@ -111,10 +129,13 @@ class Keeping:
             self._label,
             call.request_id.decode("ascii"),
             call.method.decode("ascii"),
-            call.path,
+            self._ran_at(call.path),
             call.wall,
             keeper.sealer.seal(found, attempt, key),
         )
+        encoded = written(about)
+        if len(encoded) > ABOUT_BYTES_MAX:
+            encoded = encode_about(about)
         return Claim(
             found,
             attempt,
@@ -123,15 +144,22 @@ class Keeping:
                 call.path,
                 target,
                 fields.content_type,
-                self._version,
+                self._asked_version,
                 body,
                 data.covers,
             ),
             self._keep_s,
-            encode_about(about),
+            encoded,
             False,  # noqa: FBT003 - known when it is asked
             self._resolves,
         )
+
+    def _ran_at(self, path: str) -> str:
+        """The path as the version has it that runs the call."""
+        if self._asked_path == self._path or not path.startswith(self._asked_path):
+            return path
+        old = "" if self._asked_path == "/" else self._asked_path
+        return ("" if self._path == "/" else self._path) + path.removeprefix(old) or "/"
 
     def verdict(self, head: "ResponseHead", body: bytes | None) -> int:
         """What an answer that came whole makes of the call: COMPLETED, RELEASED or UNKNOWN. ``body`` None: it
@@ -141,7 +169,7 @@ class Keeping:
         data = self.data
         rule = data.in_progress
         if rule is not None and rule.pointer is not None:
-            plain = None if body is None else plain_body(body, _coding_of(head))
+            plain = None if body is None else plain_body(body, coding_of(head))
             if plain is None and (not rule.statuses or head.status in rule.statuses):
                 return UNKNOWN
             body = plain
@@ -150,7 +178,7 @@ class Keeping:
     def sealed(self, claim: Claim, head: "ResponseHead", body: bytes) -> bytes:
         """The answer as it is stored, or nothing when it must not be or is too long."""
         packed = pack_answer(head.status, head.lines, body, self.data.keeps_headers)
-        if not packed or shows_card_data(body, _coding_of(head)):
+        if not packed or shows_card_data(body, coding_of(head)):
             return b""
         return self.keeper.sealer.seal(claim.key, claim.attempt, packed)
 
@@ -159,9 +187,27 @@ class Keeping:
         return self.keeper.sealer.unseal(claim.key, attempt, answer)
 
 
-def _coding_of(head: "ResponseHead") -> bytes:
+def keeping_of(
+    keeper: Recordkeeping | None,
+    route: "Route",
+    version: "Version",
+    asked: "Route | None" = None,
+    asked_version: "Version | None" = None,
+) -> Keeping | None:
+    """What keeps a route's calls from running twice, None where nothing need; see ``Keeping``. Raises
+    ``ValueError`` where the ledger is not open.
+    """
+    if route.idempotency is None:
+        return None
+    if keeper is None:
+        raise ValueError("the ledger is not open")
+    return Keeping(route.idempotency, route, version, keeper, asked, asked_version)
+
+
+def coding_of(head: "ResponseHead") -> bytes:
+    """Its ``Content-Encoding``, empty for none."""
     for line in head.lines:
-        if line[:17].lower() == b"content-encoding:":
+        if line[0] | 0x20 == 0x63 and line[:17].lower() == b"content-encoding:":
             return line[17:].strip(b" \t\r\n")
     return b""
 

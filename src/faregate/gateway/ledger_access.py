@@ -81,9 +81,13 @@ class LedgerAccess:
         self.follow(runtime)
         self._resolver.start()
 
-    def follow(self, runtime: "Runtime") -> None:
-        """A new revision runs."""
-        self._resolver.follow(runtime.keeping, runtime.upstreams)
+    def follow(self, runtime: "Runtime", beside: "Runtime | None" = None) -> None:
+        """A new revision runs; ``beside``: for some calls another."""
+        if beside is None:
+            self._resolver.follow(runtime.keeping, runtime.upstreams)
+        else:
+            upstreams = {**beside.upstreams, **runtime.upstreams}
+            self._resolver.follow([*beside.keeping, *runtime.keeping], upstreams)
         self._figures.follow(self._keeper.ledger if self._keeper is not None else None)
 
     def look(self, now: float) -> None:

@@ -91,7 +91,13 @@ class ClientConnection(Lingering):
                 end = at + len(fields.raw)  # the same fields as last time: their facts stand
             else:
                 end = data.find(b"\r\n\r\n", at - 2) + 4
-                fields = self.plane.runtime.fields.known(data[at:end]) if end > at else None
+                fields = None
+                memory = self.plane.runtime.fields
+                if end > at and memory.section_bytes_max:
+                    raw = data[at:end]
+                    fields = memory.known(raw)
+                    if fields is None:
+                        fields = memory.keyed(raw)
                 self._fields = fields
             if fields is not None and at < TARGET_BYTES_MAX:
                 line: Line = match.groups()  # type: ignore[assignment]  # four groups, all matched

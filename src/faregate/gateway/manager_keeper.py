@@ -16,21 +16,23 @@ import msgspec
 from faregate.gateway import voice
 from faregate.gateway.children import start_manager
 from faregate.gateway.crew import RESTART_PAUSE_MAX_S
+from faregate.snapshot.managing import Managing
 
 _QUICK_DEATH_S: Final = 2.0
 _END_S: Final = 2.0
 
 
 class ManagerKeeper:
-    """Keeps one manager on ``sock``, configured under the host ``name``, with the workers' feed at
-    ``feed``.
+    """Keeps one manager on ``sock``, configured under the host ``name``, with the workers' feed at ``feed``,
+    for the gateway on the data folder ``data``.
     """
 
-    def __init__(self, sock: socket.socket, name: str, feed: Path) -> None:
+    def __init__(self, sock: socket.socket, name: str, feed: Path, data: Path, managing: Managing) -> None:
         self.sock = sock
         self._name = name
         self._feed = feed
-        self._facts: dict[str, object] = {"workers": 0}
+        self._data = data
+        self._facts: dict[str, object] = {"workers": 0, "managing": managing}
         self._process: asyncio.subprocess.Process | None = None
         self._ending = asyncio.Event()
 
@@ -48,6 +50,15 @@ class ManagerKeeper:
         self._facts.update(facts)
         self._send()
 
+    def manage(self, managing: Managing) -> None:
+        """How it manages from now on: by a new process, since a database is not changed under one."""
+        if managing != self._facts["managing"]:
+            self._facts["managing"] = managing
+            process = self._process
+            if process is not None and process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+
     async def run(self) -> None:
         """Keeps it running until ``end``."""
         while not self._ending.is_set():
@@ -55,7 +66,9 @@ class ManagerKeeper:
             workers = self._facts["workers"]
             assert isinstance(workers, int)
             try:
-                self._process = await start_manager(self.sock.fileno(), self._name, self._feed, workers)
+                self._process = await start_manager(
+                    self.sock.fileno(), self._name, self._feed, workers, self._data
+                )
             except OSError as error:
                 voice.say(f"cannot start the manager: {error.strerror}", level="warning")
                 await self._pause()

@@ -100,7 +100,7 @@ class Overload:
         plane.admission.tick(now, lag_s)
         if self.share >= LOOK_OFTEN_AT or now - self._looked_at >= LOOK_EVERY_S:
             self.look(plane, now)
-        plane.calls_least = plane.admission.least
+        plane.set_least()
 
     def look(self, plane: "Plane", now: float) -> None:
         """Measures memory, and has follow what must."""

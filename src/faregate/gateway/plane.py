@@ -18,6 +18,7 @@ from faregate.snapshot.call import Call
 
 if TYPE_CHECKING:
     from faregate.gateway.assembly import Runtime
+    from faregate.gateway.canary import Canary
     from faregate.gateway.exchange import Exchange
     from faregate.gateway.listener import ClientConnection
     from faregate.stores.shared_counts import SharedCounts
@@ -67,6 +68,7 @@ class Plane:
         self.doorkeeper = Doorkeeper(runtime.limits, self._descriptors)
         self.admission = Admission(runtime.limits.calls, runtime.priorities)
         self.calls_least = self.admission.least
+        self.canary: Canary | None = None
         self.overload = Overload(memory_bytes, monotonic())
         self._held_bytes = 0  # since memory was last looked at for it
         self._look_at_bytes = memory_bytes // 100 or _LOOK_AT_BYTES
@@ -77,6 +79,7 @@ class Plane:
         self.tunnels = runtime.tunnels
         self.draining = False
         self.closes = False
+        self.answers_misfit = 0  # answers that were not as their OpenAPI document has them
         self.http2_faults = 0  # connections ended because they broke HTTP/2 or a bound of it
         self.on_tick: Callable[[float], None] | None = None
         """Runs every 50 ms; must not raise."""
@@ -94,6 +97,8 @@ class Plane:
         if now - self._reaped_at >= REAP_EVERY_S:
             self._reaped_at = now
             for upstream in self.runtime.upstreams.values():
+                upstream.reap(now)
+            for upstream in () if self.canary is None else self.canary.own:
                 upstream.reap(now)
 
     def held(self, size: int, now: float) -> bool:
@@ -113,8 +118,19 @@ class Plane:
         self.tunnels.reloaded()
         self.doorkeeper.take(runtime.limits, self._descriptors)
         self.admission.take(runtime.limits.calls, runtime.priorities)
-        self.calls_least = self.admission.least
+        self.set_least()
         self.set_patience(self._patience)
+
+    def divide(self, canary: "Canary | None") -> None:
+        """Gives ``canary`` its part of the calls from now on; None: all are the running revision's."""
+        self.canary = canary
+        self._record = self.recorder.record if canary is None else canary.record
+        self.set_least()
+
+    def set_least(self) -> None:
+        """``calls_least`` as admission has it; below any count where a canary looks at every call."""
+        watches = self.canary is not None and self.canary.consumers
+        self.calls_least = -1 if watches else self.admission.least
 
     def share(self, counts: "SharedCounts") -> None:
         """The caps on connections and WebSockets hold together with those who count there too. Before any

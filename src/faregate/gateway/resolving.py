@@ -23,7 +23,7 @@ from faregate.gateway.keeping import Keeping
 from faregate.gateway.pool import Pool
 from faregate.gateway.query import DEADLINE_S, Answer, QueryError, ask, request_head
 from faregate.policies.idempotency.query import finding, path_parameters, question
-from faregate.stores.ledger.about import About, decode_about
+from faregate.stores.ledger.about import RESOLVER, About, decode_about
 from faregate.stores.ledger.protocol import COMPLETED, LEASE_S, UNKNOWN, Claim, Entry, Ledger, LedgerError
 from faregate.stores.ledger.sealing import SealError
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("faregate.ledger")
 
-BY: Final = "resolver"
-"""How a record names who decided."""
 LOOK_S: Final = 1.0
 LOOK_AGAIN_S: Final = 0.1
 """The same while there may be more to ask about than there is room for."""
@@ -222,7 +220,7 @@ class Resolver:
             return "none"
         sealed = _sealed(asked, answer) if state == COMPLETED and resolve.keeps_answer else b""
         note = f"{resolve.method} answered {answer.status}, query {entry.tries + 1}"
-        decided = await ledger.decide(entry.key, entry.attempt, state, sealed, BY, note)
+        decided = await ledger.decide(entry.key, entry.attempt, state, sealed, RESOLVER, note)
         if not decided:
             return "late"  # its own answer, or an operator, came first
         verdict = "completed" if state == COMPLETED else "released"

@@ -38,10 +38,13 @@ class Report(msgspec.Struct):
 
 
 class Compiled(NamedTuple):
-    """An encoded snapshot, not numbered yet, and what was said while it was made."""
+    """An encoded snapshot, not numbered yet, and what was said while it was made. ``base``: the file's own
+    entries, for those who compile changes of the manager's; None: as they were.
+    """
 
     snapshot: bytes
     report: Report
+    base: Path | None = None
 
 
 class CompileError(Exception):
@@ -59,12 +62,12 @@ async def compile_file(config: Path, out: Path, *, nice: int = NICE) -> Compiled
     """The encoded snapshot of ``config``, by way of the file ``out``. ``nice``: how much others go before.
     Raises ``CompileError``.
     """
-    told = out.with_suffix(".report")
+    told, base = out.with_suffix(".report"), out.with_suffix(".base")
     process = await start_child(
         sys.executable,
         "-m",
         "faregate.compile",
-        *(str(config), "--out", str(out), "--revision", "0", "--report", str(told)),
+        *(str(config), "--out", str(out), "--revision", "0", "--report", str(told), "--base", str(base)),
         *(["--events"] if Voice.events else []),
         *("--nice", str(nice)),
     )
@@ -83,7 +86,7 @@ async def compile_file(config: Path, out: Path, *, nice: int = NICE) -> Compiled
     if status != 0:
         raise _refused(config, report, status)
     try:
-        return Compiled(out.read_bytes(), report)  # noqa: ASYNC240 - the supervisor handles no calls
+        return Compiled(out.read_bytes(), report, base)  # noqa: ASYNC240 - the supervisor handles no calls
     finally:
         out.unlink()  # noqa: ASYNC240 - likewise
 
@@ -132,23 +135,38 @@ def last_good(folders: Iterable[str]) -> snapshots.Outline | None:
     return None
 
 
-def put_to_work(compiled: bytes, path: Path, last_revision: int) -> snapshots.Outline:
-    """Gives the encoded snapshot the next number and replaces the file at ``path`` (mode 0600) in one durable
-    step. Raises OSError.
+def put_to_work(compiled: bytes, path: Path, last_revision: int, wanted: int = 0) -> snapshots.Outline:
+    """Gives the encoded snapshot the number ``wanted``, or the next one where that is not beyond the last,
+    and replaces the file at ``path`` (mode 0600) in one durable step. Raises OSError.
     """
-    numbered = encoded.renumber(compiled, last_revision + 1)
+    number = wanted if wanted > last_revision else last_revision + 1
+    if encoded.decode_outline(compiled).revision != number:
+        compiled = encoded.renumber(compiled, number)
+    _replace(path, compiled)
+    return encoded.decode_outline(compiled)
+
+
+def put_base(made: Path | None, folder: Path) -> None:
+    """Lays what the compiler told of the file's own entries into the data folder ``folder``. Raises
+    OSError.
+    """
+    if made is not None and made.exists():
+        _replace(folder / "base.json", made.read_bytes())
+        made.unlink()
+
+
+def _replace(path: Path, content: bytes) -> None:
     fresh = path.with_suffix(".new")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(numbered)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)  # a disk that is full has no room for half of it either
         raise
-    return encoded.decode_outline(numbered)
 
 
 def revision_on_disk(path: Path) -> int:

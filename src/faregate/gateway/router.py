@@ -12,14 +12,20 @@ RouteT = TypeVar("RouteT")
 _NONE: Final[dict[bytes, "_Node[Any]"]] = {}
 """What all nodes without literals below them share: one object that is in the cache. Never written to."""
 
+_NO_CHOICES: Final[dict[bytes, object]] = {}
+"""As ``_NONE``, of endpoints."""
+
 
 class Endpoint(Generic[RouteT]):
-    """The routes of one template by method, and the ``Allow`` value for all others."""
+    """The routes of one template by method, and the ``Allow`` value for all others. ``choices``: what settles
+    the route, for methods that none of ``methods`` has.
+    """
 
-    __slots__ = ("allow", "methods")
+    __slots__ = ("allow", "choices", "methods")
 
     def __init__(self) -> None:
         self.methods: dict[bytes, RouteT] = {}
+        self.choices: dict[bytes, object] = _NO_CHOICES
         self.allow = b""
 
 
@@ -50,8 +56,20 @@ class Router(Generic[RouteT]):
     def add(self, method: str, template: str, route: RouteT) -> None:
         """One route more, before the first ``find``."""
         endpoint = self._endpoint(template)
-        endpoint.methods[method.encode()] = route
-        endpoint.allow = b", ".join(sorted(endpoint.methods))
+        name = method.encode()
+        endpoint.methods[name] = route
+        if endpoint.allow:
+            endpoint.allow = b", ".join(sorted((*endpoint.methods, *endpoint.choices)))
+        else:
+            endpoint.allow = name
+
+    def add_choice(self, method: str, template: str, choice: object) -> None:
+        """What settles the route of a call to ``template``, where none stands; before the first ``find``."""
+        endpoint = self._endpoint(template)
+        if not endpoint.choices:
+            endpoint.choices = {}
+        endpoint.choices[method.encode()] = choice
+        endpoint.allow = b", ".join(sorted((*endpoint.methods, *endpoint.choices)))
 
     def find(self, path: bytes) -> Endpoint[RouteT] | None:
         """The endpoint that ``path`` names, or None."""
@@ -62,30 +80,30 @@ class Router(Generic[RouteT]):
 
     def _endpoint(self, template: str) -> Endpoint[RouteT]:
         node = self._root
-        segments = template.encode().split(b"/")[1:]
-        for segment in segments:
-            if segment.startswith(b"{") and segment.endswith(b"...}"):
+        path = template.encode()
+        for segment in path.split(b"/")[1:]:
+            if segment[:1] != b"{":
+                below = node.literals.get(segment)
+                if below is None:
+                    if node.literals is _NONE:
+                        node.literals = {}
+                    below = node.literals[segment] = _Node()
+                    self.nodes.append(below)
+                node = below
+            elif segment.endswith(b"...}"):
                 if node.rest is None:
                     node.rest = Endpoint()
                 return node.rest
-            if segment.startswith(b"{"):
+            else:
                 if node.parameter is None:
                     node.parameter = _Node()
                     self.nodes.append(node.parameter)
                 node = node.parameter
-            else:
-                if node.literals is _NONE:
-                    node.literals = {}
-                below = node.literals.get(segment)
-                if below is None:
-                    below = node.literals[segment] = _Node()
-                    self.nodes.append(below)
-                node = below
         if node.endpoint is None:
             node.endpoint = Endpoint()
-        if b"{" not in template.encode():
+        if b"{" not in path:
             # A wholly literal template beats every other, so one look-up settles it.
-            self._fixed[template.encode()] = node.endpoint
+            self._fixed[path] = node.endpoint
         return node.endpoint
 
 

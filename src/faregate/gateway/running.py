@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from faregate.gateway import voice
+from faregate.gateway.audit_keeper import AuditKeeper
 from faregate.gateway.budget import Budget, budget, machine_memory
 from faregate.gateway.control import GRACE_S, WorkerSettings
 from faregate.gateway.counting import Counting
@@ -17,10 +18,14 @@ from faregate.gateway.crew import Crew
 from faregate.gateway.ledger_keeper import LedgerKeeper
 from faregate.gateway.listening import Listening
 from faregate.gateway.manager_keeper import ManagerKeeper
+from faregate.gateway.revisions import put_base
+from faregate.kernel.changes import digest_of
+from faregate.records.audit import places as audit_places
 from faregate.stores.ledger.embedded.places import folder_in
 from faregate.stores.shared_counts import SharedCounts
 
 if TYPE_CHECKING:
+    from faregate.gateway.canarying import Canarying
     from faregate.snapshot import data as snapshots
 
 
@@ -56,13 +61,19 @@ class Running:
         self.snapshot: snapshots.Outline | None = None
         self.snapshot_path = Path()
         self.unserved: Path | None = None  # the snapshot of a start that is not the gateway yet
+        self.base: Path | None = None  # the file's own entries, likewise
+        self._base_digest = ""
+        self.file_loads = 0
+        """How often the file was put to work: the manager then looks at it anew."""
         self.numbered = 0
         self.stale = ""
         self.over = ""  # why nothing may change any more: stopping, or another process is the gateway
         self.files: dict[str, list[int] | None] = {}
         self.listening = Listening()
+        self.canary: Canarying | None = None
         self.manager: ManagerKeeper | None = None
         self.ledger: LedgerKeeper | None = None
+        self.audit: AuditKeeper | None = None
         self.lock: IO[bytes] | None = None
         self.via = f"1.1 faregate-{secrets.token_hex(4)}"
         self.crew = Crew(self._settings, keep)
@@ -79,6 +90,8 @@ class Running:
 
     def served(self) -> None:
         """What we started with is what runs, and what a later start may go on with. Raises OSError."""
+        base, self.base = self.base, None
+        self.lay_base(base)
         if self.unserved is not None:
             self.snapshot_path = self.unserved.replace(self.data / "snapshot")
             self.unserved = None
@@ -96,6 +109,7 @@ class Running:
     def run_manager(self, manager: ManagerKeeper) -> None:
         self.manager = manager
         manager.tell(workers=len(self.crew.places), stale=bool(self.stale))
+        self.tell_revision()
         self.keep(manager.run())
 
     def keep_ledger(self, snapshot: "snapshots.Outline", *, follows: bool = False) -> None:
@@ -112,6 +126,51 @@ class Running:
             self.ledger = LedgerKeeper(folder_in(self.data), settings.disk_bytes)
             self.keep(self.ledger.run())
 
+    def keep_audit(self, snapshot: "snapshots.Outline", *, wanted: bool = False) -> None:
+        """Has the audit tree's writer run from when there is first something to record until the end: a
+        route whose calls are recorded, a tree that was begun before, or somebody who manages (``wanted``).
+        """
+        settings = snapshot.gateway.audit
+        if self.audit is not None:
+            self.audit.follow(settings)
+        elif wanted or snapshot.needs_audit or audit_places.folder_in(self.data).exists():
+            self.audit = AuditKeeper(audit_places.folder_in(self.data), settings)
+            self.keep(self.audit.run())
+
+    async def end_kept(self) -> None:
+        """Ends the processes that keep records, once nobody here has anything for them; another gateway's
+        wait for their places.
+        """
+        ledger, self.ledger = self.ledger, None
+        audit, self.audit = self.audit, None
+        for keeper in (ledger, audit):
+            if keeper is not None:
+                await keeper.end()
+
+    def lay_base(self, made: Path | None) -> None:
+        """Lays the file's own entries, as they are put to work, where the manager's compiler finds them."""
+        self._base_digest = ""
+        try:
+            put_base(made, self.data)
+        except OSError as error:  # what the manager publishes is refused then
+            voice.say(f"cannot write {self.data / 'base.json'}: {error.strerror}", level="warning")
+            self._base_digest = "none"
+
+    def base_digest(self) -> str:
+        """Tells the file as it runs from others; nobody knows it where it could not be told."""
+        if not self._base_digest:
+            try:
+                self._base_digest = digest_of((self.data / "base.json").read_bytes())
+            except OSError:
+                return "none"
+        return self._base_digest
+
+    def tell_revision(self, *, file: bool = False) -> None:
+        """Tells the manager what runs; ``file``: the configuration file was put to work."""
+        self.file_loads += file
+        if self.manager is not None and self.snapshot is not None:
+            self.manager.tell(revision=self.snapshot.revision, file_loads=self.file_loads)
+
     def set_stale(self, why: str) -> None:
         self.stale = why
         if self.manager is not None:
@@ -122,7 +181,7 @@ class Running:
         assert self.snapshot is not None
         gateway = self.snapshot.gateway
         size = self.snapshot_path.stat().st_size
-        now = budget(gateway, len(self.crew.places), size, machine_memory(), keeps=self.snapshot.needs_ledger)
+        now = budget(gateway, len(self.crew.places), size, machine_memory(), keeps=self.snapshot.holds_bodies)
         shown = Budget(now.fillable >> 20, now.watched >> 20)  # as exact as it is said
         said = (shown, gateway.limits.connections, gateway.limits.calls)
         if said != self._said_bound:

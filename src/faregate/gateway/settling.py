@@ -9,13 +9,16 @@ its word.
 
 from typing import TYPE_CHECKING, Final
 
+from faregate.gateway.carrying import NotCarried, carried_answer, concerns
 from faregate.gateway.dispatching import Dispatching
 from faregate.gateway.ending import UNKNOWN
 from faregate.gateway.held_answer import HeldAnswer
-from faregate.gateway.keeping import Keeping
+from faregate.gateway.keeping import Keeping, coding_of
 from faregate.gateway.phases import DONE, SETTLING, WAITING
-from faregate.gateway.stored_answer import BODY_BYTES_MAX
 from faregate.kernel.problems import Refusal
+from faregate.policies.transform.step import Carried
+from faregate.policies.validate.step import UNDESCRIBED, Checks, Misfit
+from faregate.records.stored_answer import BODY_BYTES_MAX, plain_body
 from faregate.stores.ledger import moves
 from faregate.stores.ledger.moves import LOST, UNAVAILABLE, Claim, Standing
 
@@ -33,7 +36,8 @@ SETTLE: Final = 3
 
 class Settling(Dispatching):
     """``attempt`` names the call's hold on its record while there is something to settle; ``_written``: a
-    byte of the request may have gone out; ``_kept``: the answer, while it waits.
+    byte of the request may have gone out; ``_kept``: the answer, while it waits; ``_held_max``: its bytes.
+    ``_watched``: an answer is settled, checked or changed before it goes on.
     """
 
     _asked: int = NOTHING
@@ -43,6 +47,10 @@ class Settling(Dispatching):
     _refusal: Refusal | None = None
     _refusal_outcome: str = ""
     _written: bool = False
+    _answer_changes: Carried | None = None
+    _answer_checks: Checks | None = None
+    _held_max: int = BODY_BYTES_MAX
+    _watched: bool = False
 
     def not_taken(self, kept: list[bytes] | None, reason: str) -> None:
         self._written = False  # the target never looked at it
@@ -51,19 +59,30 @@ class Settling(Dispatching):
     # the answer
 
     def answer_whole(self, head: "ResponseHead", body: bytes) -> None:
-        if not self.attempt:
+        if not self._watched:
             super().answer_whole(head, body)
             return
         self._upstream_connection = None  # it is lent to others by now
-        self._kept = HeldAnswer(head, body)
+        kept = HeldAnswer(head, body)
+        if self._answer_changes is not None and not self._changed(kept, body):
+            return
+        if self._answer_checks is not None and not self._fits(kept.head, kept.whole):
+            return
+        if not self.attempt:
+            super().answer_whole(kept.head, body if kept.whole is None else kept.whole)
+            return
+        self._kept = kept
         self._settle_answer(head, body)
 
     def answer_head(self, head: "ResponseHead", *, sized: bool) -> None:
-        if not self.attempt:
+        if not self._watched:
             super().answer_head(head, sized=sized)
             return
         kept = self._kept = HeldAnswer(head, sized=sized)
-        if head.content_type[:17].lower() == b"text/event-stream" or head.content_length > BODY_BYTES_MAX:
+        streams = head.content_type[:17].lower() == b"text/event-stream"
+        if streams or head.content_length > self._held_max:
+            if not streams and not self._may_pass(head):
+                return
             kept.passing = True
             super().answer_head(head, sized=sized)
             return
@@ -71,14 +90,18 @@ class Settling(Dispatching):
 
     def answer_data(self, data: bytes) -> None:
         kept = self._kept
-        if kept is None or not self.attempt:
+        if kept is None:
+            if self._watched and self.phase >= SETTLING:
+                return  # more of an answer that was withheld
             super().answer_data(data)
             return
         kept.size += len(data)
         if not kept.passing:
             kept.pieces.append(data)
-            if kept.size <= BODY_BYTES_MAX:
+            if kept.size <= self._held_max:
                 self.client.arm(min(self.now + self.upstream.idle_timeout, self._total_deadline), self.now)
+                return
+            if not self._may_pass(kept.head):
                 return
             kept.passing = True
             super().answer_head(kept.head, sized=kept.sized)
@@ -92,18 +115,93 @@ class Settling(Dispatching):
         kept.pieces.append(data)  # the last piece waits until the answer is settled
 
     def answer_trailers(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        if self._kept is None or not self.attempt:
-            super().answer_trailers(trailers)
-        else:
+        if self._kept is not None:
             self._kept.trailers = trailers
+        elif not self._watched or self.phase < SETTLING:
+            super().answer_trailers(trailers)
 
     def answer_end(self) -> None:
         kept = self._kept
-        if kept is None or not self.attempt or self.phase == DONE:
-            super().answer_end()
+        if kept is None or self.phase == DONE:
+            if not self._watched or self.phase < SETTLING:
+                super().answer_end()
             return
         self._upstream_connection = None
-        self._settle_answer(kept.head, None if kept.passing else b"".join(kept.pieces))
+        head = kept.head
+        body = None if kept.passing else b"".join(kept.pieces)
+        if body is not None:
+            if self._answer_changes is not None and not self._changed(kept, body):
+                return
+            if not self._fits(kept.head, body if kept.whole is None else kept.whole):
+                return
+        if self.attempt:
+            self._settle_answer(head, body)
+        else:
+            self._kept = None
+            self._pass_on(kept)
+
+    def _pass_on(self, kept: HeldAnswer) -> None:
+        """What was held of an answer that came in pieces goes to the caller."""
+        if kept.whole is not None:  # it was changed
+            super().answer_whole(kept.head, kept.whole)
+            return
+        if not kept.passing:
+            super().answer_head(kept.head, sized=kept.sized)
+        for piece in kept.pieces:
+            super().answer_data(piece)
+        if kept.trailers is not None:
+            super().answer_trailers(kept.trailers)
+        super().answer_end()
+
+    def _fits(self, head: "ResponseHead", body: bytes | None) -> bool:
+        """Whether the answer, in its caller's form, may go on: it is as its API has it, or that is only
+        logged; else the call was refused. ``body`` None: it is too long to be looked at.
+        """
+        checks = self._answer_checks
+        if checks is None:
+            return True
+        try:
+            plain = None if body is None else plain_body(body, coding_of(head))
+            checks.answer(head.status, plain, head.content_type, head_alone=head.bodiless)
+        except Misfit as misfit:
+            self.plane.answers_misfit += 1
+            self.call.reason = misfit.reason
+            if checks.response != "refuse" or misfit.reason == UNDESCRIBED:
+                return True
+            self._withhold(head, misfit.reason)
+            return False
+        return True
+
+    def _may_pass(self, head: "ResponseHead") -> bool:
+        """Whether an answer that is too long to be held may go on as it comes."""
+        changes = self._answer_changes
+        if changes is not None and concerns(head, changes):
+            self._withhold(head, "answer_too_long")
+            return False
+        return self._fits(head, None)
+
+    def _changed(self, kept: HeldAnswer, body: bytes) -> bool:
+        """Brings an answer into its caller's form; False: it cannot be, and the call was refused."""
+        changes = self._answer_changes
+        assert changes is not None
+        head = kept.head
+        try:
+            told, made = carried_answer(head, body, changes)
+        except NotCarried as fault:
+            self._withhold(head, str(fault))
+            return False
+        kept.head = told
+        if made is not body:
+            kept.whole = made
+        return True
+
+    def _withhold(self, head: "ResponseHead", reason: str) -> None:
+        """The caller is not told this answer; it was one all the same, as far as the target's health goes."""
+        self._kept = None
+        self._first_byte(head)
+        self._drop_upstream()
+        self.call.upstream_duration = self.now - self._sent_at
+        self.refuse(Refusal("upstream_invalid_response", reason=reason))
 
     def _settle_answer(self, head: "ResponseHead", body: bytes | None) -> None:
         """The answer is complete: what it means is stored, then it goes on. ``body`` None: it was not
@@ -115,8 +213,9 @@ class Settling(Dispatching):
         assert keeping is not None
         state = keeping.verdict(head, body)
         sealed = b""
-        if state == moves.COMPLETED and body is not None and not kept.trailers and self._has_an_end(head):
-            sealed = keeping.sealed(claim, head, body)
+        told = body if kept.whole is None else kept.whole  # in the caller's form
+        if state == moves.COMPLETED and told is not None and not kept.trailers and self._has_an_end(head):
+            sealed = keeping.sealed(claim, kept.head, told)
         if state == moves.UNKNOWN:
             self._answered_as = UNKNOWN
         self._settle(state, sealed)
@@ -155,13 +254,7 @@ class Settling(Dispatching):
         elif kept.whole is not None:
             super().answer_whole(kept.head, kept.whole)
         else:
-            if not kept.passing:
-                super().answer_head(kept.head, sized=kept.sized)
-            for piece in kept.pieces:
-                super().answer_data(piece)
-            if kept.trailers is not None:
-                super().answer_trailers(kept.trailers)
-            super().answer_end()
+            self._pass_on(kept)
 
     # ends that are not answers
 

@@ -69,8 +69,9 @@ async def start(running: "Running", stopping: asyncio.Event, inherited: "Inherit
         running.crew.sharers += inherited.sharers
         running.crew.foreign.update(inherited.indexes)
     running.keep_ledger(snapshot, follows=inherited is not None)
+    running.keep_audit(snapshot)
     running.crew.start(count)
-    _start_manager(running, gateway.manager, inherited)
+    _start_manager(running, gateway, inherited)
     await _wait_ready(running, stopping)
     if inherited is None and not stopping.is_set():
         try:
@@ -119,6 +120,7 @@ async def _configuration(running: "Running", inherited: "Inheritance | None") ->
         raise StartError(f"cannot write {path}: {error.strerror}") from error
     running.snapshot, running.numbered = snapshot, snapshot.revision
     running.snapshot_path = running.unserved = path
+    running.base = compiled.base
     return snapshot
 
 
@@ -175,12 +177,13 @@ def _prepare_counters(running: "Running", inherited: "Inheritance | None") -> No
 
 
 def _start_manager(
-    running: "Running", configured: snapshots.Listener | None, inherited: "Inheritance | None"
+    running: "Running", gateway: snapshots.Gateway, inherited: "Inheritance | None"
 ) -> None:
+    configured = gateway.manager
     sockets = {} if inherited is None else inherited.manager
     if configured is not None:
         sock = sockets.pop(key_of(configured), None) or listen_or_say(configured)
-        keeper = ManagerKeeper(sock, configured.host, running.feed)
+        keeper = ManagerKeeper(sock, configured.host, running.feed, running.data, gateway.managing)
         if inherited is not None:
             keeper.tell(hold=True)  # the former one answers until we have taken over
         running.run_manager(keeper)

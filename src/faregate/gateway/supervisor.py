@@ -8,6 +8,7 @@ at once, SIGHUP reloads; the commands come by the control socket (``commands``).
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from faregate import VERSION
-from faregate.gateway import voice
+from faregate.gateway import canarying, voice
 from faregate.gateway.children import StartError
 from faregate.gateway.commands import CommandServer, Request
 from faregate.gateway.control import IDLE_SUCCEEDED_S
 from faregate.gateway.handover import Handover, HandoverError, Predecessor, Successor
 from faregate.gateway.listening import Listening
 from faregate.gateway.notify import notify
-from faregate.gateway.reloading import Reloaded, reload
+from faregate.gateway.reloading import Kept, Reloaded, publish, reload
 from faregate.gateway.revisions import is_missing
 from faregate.gateway.running import Options, Running
 from faregate.gateway.starting import start
@@ -129,18 +130,34 @@ class Supervisor:
             self._reload_wanted.clear()
             await reload(self._running)
 
-    async def _answer(self, request: Request) -> object:
+    async def _answer(self, request: Request) -> object:  # noqa: PLR0911 - one a command
         """What came of a command, as JSON for the one who gave it."""
         match request.command:
             case "status":
                 return self._status()
-            case "reload" | "upgrade" if self._stopping.is_set() and not self._succeeded:
+            case "canary_keep":
+                return Kept(canarying.keep(self._running, request.revision), request.revision)
+            case "canary_off":
+                canarying.end(self._running, request.reason or "it was called off")
+                return Kept(ok=True, revision=0)
+            case "reload" | "publish" | "upgrade" if self._stopping.is_set() and not self._succeeded:
                 return self._refused(_STOPPING)
             case "reload":
                 return await self._reload()
+            case "audit":
+                return self._keep_audit()
+            case "publish":
+                return await publish(self._running, request)
             case "upgrade":
                 return await self._upgrade(request.program)
         return {"ok": False, "message": f"this version knows no command `{request.command}`"}
+
+    def _keep_audit(self) -> dict[str, object]:
+        """Starts the audit tree's writer for a manager that has something to record."""
+        snapshot = self._running.snapshot
+        if snapshot is not None and not self._running.over:
+            self._running.keep_audit(snapshot, wanted=True)
+        return {"ok": self._running.audit is not None, "message": "", "revision": 0}
 
     async def _reload(self) -> Reloaded:
         return await reload(self._running)
@@ -161,6 +178,7 @@ class Supervisor:
             "revision": running.snapshot.revision,
             "routes": running.snapshot.routes,
             "stale": running.stale,
+            "canary": 0 if running.canary is None else running.canary.revision,
             "since": round(self._since, 3),
             "changing": running.changing.locked(),
             "stopping": self._stopping.is_set(),
@@ -190,6 +208,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return {"ok": False, "message": _STOPPING}
             begun = time.monotonic()
+            canarying.end(running, "the gateway is upgraded")
             workers = len(running.crew.places)
             # a single worker counts without locks until it hears that it is not alone
             if not await running.crew.share(running.crew.sharers + workers):
@@ -227,9 +246,7 @@ class Supervisor:
         notify(f"MAINPID={successor.pid}")
         if running.counting is not None:
             running.counting.leave()
-        ledger, running.ledger = running.ledger, None
-        if ledger is not None:
-            await ledger.end()  # the successor's waits for its place; workers of both go on there
+        await running.end_kept()  # the successor's wait for their places; workers of both go on there
         await successor.consent()
         voice.succeeded(successor.pid, successor.version)
         self._keep(self._hold(successor))
@@ -307,9 +324,7 @@ class Supervisor:
         manager, running.manager = running.manager, None
         if manager is not None:
             await manager.end()
-        ledger, running.ledger = running.ledger, None
-        if ledger is not None:
-            await ledger.end()
+        await running.end_kept()
         if self._commands is not None:
             await self._commands.close(remove=not self._succeeded)
         for task in list(self._tasks):
@@ -346,6 +361,7 @@ def run(config: Path, options: Options | None = None, *, events: bool = False) -
     if is_missing(config):
         voice.say(f"no such file: {config}", "failed")
         return 1
+    gc.freeze()  # what is loaded stays: no collection needs to walk it, the last one least of all
     try:
         status = asyncio.run(_run(config, options))
     except StartError as error:

@@ -31,6 +31,7 @@ _LEVELS: Final = {
     "worker_ended": "warning",
     "manager_ended": "warning",
     "ledger_ended": "warning",
+    "audit_ended": "warning",
     "restart_needed": "warning",
     "listeners_late": "warning",
     "counters_unsaved": "warning",
@@ -99,6 +100,29 @@ def reloaded(revision: int, seconds: float) -> None:
     say(text, "reloaded", revision=revision, seconds=round(seconds, 3))
 
 
+def published(revision: int, wanted: int, seconds: float) -> None:
+    """``wanted``: the number that the manager gave it."""
+    said = "" if wanted == revision else f" (the manager's {wanted})"
+    text = f"revision {revision}{said} published to all workers after {seconds:.2f} s"
+    say(text, "published", revision=revision, wanted=wanted, seconds=round(seconds, 3))
+
+
+def canary_began(revision: int, percent: int, consumers: "Sequence[str]", seconds: float) -> None:
+    whose = [f"{percent} % of calls"] if percent else []
+    whose += [f"{len(consumers)} consumers"] if consumers else []
+    text = f"canary {revision} has {' and '.join(whose)} in all workers after {seconds:.2f} s"
+    say(text, "canary_began", revision=revision, percent=percent, consumers=list(consumers))
+
+
+def canary_ended(revision: int, why: str) -> None:
+    say(f"canary {revision} has ended: {why}", "canary_ended", revision=revision, reason=why)
+
+
+def publish_failed(why: str, revision: int) -> None:
+    """A change of the manager's that came to nothing; ``revision`` is the one that goes on."""
+    say(f"{why}; revision {revision} stays", "publish_failed", revision=revision)
+
+
 def stays(why: str, revision: int) -> None:
     """A reload that came to nothing; ``revision`` is the one that goes on."""
     say(f"{why}; revision {revision} stays", "reload_failed", revision=revision)
@@ -133,6 +157,11 @@ def manager_ended(status: int) -> None:
 def ledger_ended(status: int, pause: float) -> None:
     text = f"ledger ended ({ending(status)}); starting another in {pause:.1f} s"
     say(text, "ledger_ended", ending=ending(status))
+
+
+def audit_ended(status: int, pause: float) -> None:
+    text = f"audit tree's writer ended ({ending(status)}); starting another in {pause:.1f} s"
+    say(text, "audit_ended", ending=ending(status))
 
 
 def stopping(grace: float, wait: float = 0.0) -> None:

@@ -11,20 +11,20 @@ import gc
 import logging
 import mmap
 import os
-import resource
 import signal
 import socket
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
+from faregate.gateway import canary_worker
 from faregate.gateway.assembly import Runtime, assembling, finish, retire
-from faregate.gateway.balance import Balancer
+from faregate.gateway.auditing import recorder_in
 from faregate.gateway.budget import budget, machine_memory, usable_cores
 from faregate.gateway.control import GRACE_S, IDLE_S, Message, WorkerSettings
 from faregate.gateway.gauges import gauges
@@ -37,12 +37,11 @@ from faregate.gateway.serving import Serving
 from faregate.gateway.side_call import fetcher_for
 from faregate.gateway.slices import Pauses, free, in_slices, quiet_gc, told
 from faregate.gateway.tls.front import Fronts
+from faregate.gateway.worker_means import new_loop, raise_descriptor_limit
 from faregate.kernel.clock import SystemClock
 from faregate.kernel.events import speak_in_events
 from faregate.records.feed import MetricsFeed
 from faregate.records.frames import WorkerState
-from faregate.records.recorder import Recorder
-from faregate.records.writer import LogWriter
 from faregate.snapshot import data as snapshots
 from faregate.snapshot.encoded import Sections, open_sections
 from faregate.stores.counters import Counters
@@ -50,7 +49,6 @@ from faregate.stores.keysets import KeySets
 from faregate.stores.shared_counts import SharedCounts
 
 _log = logging.getLogger("faregate.worker")
-_DESCRIPTORS_WANTED: Final = 65_536
 DRAIN_LOOK_S: Final = 0.05
 STUCK_S: Final = 1.0
 """How long a lock of the counters may be out of reach before the supervisor hears of it."""
@@ -71,9 +69,7 @@ class WorkerProcess:
         self._counters = Counters.open(settings.counters, settings.index, sharers)
         os.close(settings.counters)
         self._keysets = KeySets(fetcher_for, SystemClock(), data / "jwks")
-        self._recorder = Recorder(
-            LogWriter(data / "access.jsonl"), digest_key=(data / "digest.key").read_bytes()
-        )
+        self._recorder = recorder_in(data)
         self._ledger = LedgerAccess(data, self._recorder.count)
         runtime = finish(
             assembling(
@@ -82,7 +78,7 @@ class WorkerProcess:
         )
         self._snapshot_bytes = _size_of(settings.snapshot)
         bound = memory_bound(
-            snapshot.gateway, settings.workers, self._snapshot_bytes, keeps=snapshot.needs_ledger
+            snapshot.gateway, settings.workers, self._snapshot_bytes, keeps=snapshot.holds_bodies
         )
         self._plane = Plane(loop, runtime, self._recorder, settings.via.encode(), memory_bytes=bound)
         self._plane.share(SharedCounts(settings.connections, settings.index))
@@ -102,8 +98,9 @@ class WorkerProcess:
                 *self._ledger.readings(),
             ],
             state=self._state,
+            arms=lambda: canary_worker.counts(self._plane),
         )
-        self._gateway, self._keeps = snapshot.gateway, snapshot.needs_ledger
+        self._gateway, self._keeps = snapshot.gateway, snapshot.holds_bodies
         self._listeners = snapshot.gateway.listen
         self._serving = Serving(
             loop, self._plane, self._protocol_for, self._fronts.is_held, self._fronts.handshakes_at
@@ -125,7 +122,7 @@ class WorkerProcess:
         self._keysets.start()
         self._ledger.start(self._plane.runtime)
         self._fronts.start()
-        self._health.start(_balancers(self._plane.runtime), time.monotonic())
+        self._health.start(canary_worker.balancers(self._plane), time.monotonic())
         self._plane.on_tick = self._on_tick
         self._plane.wheel.start()
         inherited = zip(self._listeners, self._settings.listen, strict=True)
@@ -175,6 +172,8 @@ class WorkerProcess:
                 if message.what == "reload":
                     self._pauses.forget()
                     await self._pauses.over(self._reload(message))
+                elif message.what == "canary":
+                    await self._pauses.over(self._canary(message))
                 elif message.what == "listen":
                     await self._serving.follow(
                         self._listeners, dict(zip(message.fresh, sockets, strict=True))
@@ -223,10 +222,12 @@ class WorkerProcess:
                 )
             )
             return
+        self._end_canary()
         before = self._plane.runtime
+        runtime.swap()
         self._plane.adopt(runtime)
         self._gateway, self._snapshot_bytes = gateway, size
-        self._keeps = sections.head.needs_ledger
+        self._keeps = sections.head.holds_bodies
         self._bound_memory(gateway.workers or usable_cores())
         self._fronts.adopt(listen, fronts)
         await in_slices(told(list(self._plane.clients)))
@@ -234,16 +235,40 @@ class WorkerProcess:
         self._free(before)
         del before
         self._listeners = sections.head.gateway.listen
-        self._health.follow(_balancers(runtime))
+        self._health.follow(canary_worker.balancers(self._plane))
         self._ledger.follow(runtime)
         await self._keysets.retain(sections.head.issuers)
         self._feed.report()
         self._say(Message("reloaded", revision=runtime.revision))
 
+    async def _canary(self, message: Message) -> None:
+        """Runs a revision beside the running one, for a part of the calls; with number 0 there is none."""
+        self._end_canary()
+        refused, plane = "", self._plane
+        frame = plane.runtime.frame  # what a former canary had besides, goes
+        await self._keysets.retain(() if frame is None else frame.issuers)
+        if message.revision:
+            refused = await canary_worker.begin(plane, message, self._beside)
+        self._health.follow(canary_worker.balancers(plane))
+        self._ledger.follow(plane.runtime, None if plane.canary is None else plane.canary.runtime)
+        self._bound_memory(self._gateway.workers or usable_cores())
+        self._feed.report()
+        self._say(Message("failed" if refused else "canary", revision=message.revision, reason=refused))
+
+    def _beside(self, path: str) -> Generator[None, None, Runtime]:
+        sections = open_snapshot(path)
+        keeper = self._ledger.keeper_for(sections.head)
+        parts = (self._counters, self._keysets, self._loop)
+        return assembling(sections, *parts, keeper=keeper, beside=self._plane.runtime)
+
+    def _end_canary(self) -> None:
+        former = canary_worker.end(self._plane)
+        if former is not None:
+            self._free(former)
+
     def _bound_memory(self, workers: int) -> None:
-        self._plane.bound_memory(
-            memory_bound(self._gateway, workers, self._snapshot_bytes, keeps=self._keeps)
-        )
+        size = self._snapshot_bytes * (1 if self._plane.canary is None else 2)
+        self._plane.bound_memory(memory_bound(self._gateway, workers, size, keeps=self._keeps))
 
     def _free(self, before: Runtime) -> None:
         """Frees what is large of ``before``, once its calls have ended, in slices."""
@@ -278,6 +303,7 @@ class WorkerProcess:
         self._ledger.leave()
         self._feed.report()
         self._serving.close()
+        await asyncio.sleep(0)  # who was accepted in this turn of the loop is a client from the next on
         now = time.monotonic()
         deadline = now + grace
         idle_until = min(now + idle, deadline)
@@ -306,7 +332,7 @@ class WorkerProcess:
         self._plane.end_calls()
         await asyncio.sleep(0)  # what was written goes out
         self._plane.break_off()
-        for upstream in self._plane.runtime.upstreams.values():
+        for upstream in canary_worker.upstreams(self._plane):
             upstream.end()
         await asyncio.sleep(0)  # lets connection_lost run
         await self._fronts.close()
@@ -326,10 +352,6 @@ class WorkerProcess:
             self._line.send(message)
 
 
-def _balancers(runtime: Runtime) -> dict[str, Balancer]:
-    return {name: upstream.balancer for name, upstream in runtime.upstreams.items()}
-
-
 def _size_of(snapshot: str) -> int:
     return Path(snapshot).stat().st_size
 
@@ -345,25 +367,17 @@ def open_snapshot(path: str) -> Sections:
         return open_sections(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
-def _raise_descriptor_limit() -> None:
-    """The soft limit is for programs that use ``select``; this one may have what the machine grants."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, _DESCRIPTORS_WANTED)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, max(soft, _DESCRIPTORS_WANTED)), hard))
-
-
 def main() -> None:
     """Runs the process; the settings are its one argument."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the terminal's signals are the supervisor's to answer
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     settings = msgspec.json.decode(sys.argv[1], type=WorkerSettings)
     if settings.events:
         speak_in_events("worker", worker=settings.index)
     else:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
-    loop = _new_loop()
+    loop = new_loop()
     asyncio.set_event_loop(loop)
     status = 1
     try:
@@ -384,12 +398,3 @@ async def _run(settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> int
         return 1
     await worker.run()
     return 0
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where it is, asyncio's own loop elsewhere: the same code, slower."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional by design
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

@@ -108,6 +108,8 @@ _ROWS: Final = (
             "The request has already passed this gateway.", close=True),
     Problem("idempotency_mismatch", 422, _C, _NEVER, "Idempotency key reused",
             "This idempotency key was used before with another request."),
+    Problem("validation_failed", 422, _C, _NEVER, "Validation failed",
+            "The request is not as the API describes it."),
     Problem("rate_limited", 429, _C, _AFTER, "Rate limited",
             "Too many calls; see Retry-After."),
     Problem("quota_exhausted", 429, _C, _AFTER, "Quota exhausted",

@@ -8,11 +8,13 @@ keep what they count.
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -22,6 +24,7 @@ import uvloop
 
 from faregate.kernel.events import speak_in_events
 from faregate.manager.app import create_app
+from faregate.manager.door import Door, Opened
 from faregate.manager.facts import Facts
 from faregate.manager.feed import FeedServer
 from faregate.manager.heads import DeadlineProtocol
@@ -56,9 +59,11 @@ async def _end_with(parent: int, server: _Server) -> None:
     server.handle_exit(signal.SIGTERM, None)
 
 
-async def serve(listening: socket.socket, feed_path: Path, workers: int, parent: int, name: str) -> None:
-    """Serves until SIGTERM, SIGINT or the end of process ``parent``; ``name`` is the host as configured.
-    Raises OSError.
+async def serve(  # noqa: PLR0913, PLR0917 - as its command line
+    listening: socket.socket, feed_path: Path, workers: int, parent: int, name: str, data: Path | None
+) -> None:
+    """Serves until SIGTERM, SIGINT or the end of process ``parent``; ``name`` is the host as configured,
+    ``data`` the data folder, None for one without an admin API. Raises OSError.
     """
     totals = Totals(workers)
     feed = FeedServer(feed_path, totals, time.monotonic)
@@ -67,8 +72,12 @@ async def serve(listening: socket.socket, feed_path: Path, workers: int, parent:
     facts.hear(0)
     if facts.held:
         await _turn(facts, totals)
+    door = None if data is None else Door(_opening(data, totals, facts))
+    if door is not None and data is not None and is_managed(data, facts):
+        door.open_soon()
+    names = Names(listening.getsockname()[0], name, public=lambda: facts.public)
     config = uvicorn.Config(
-        create_app(totals, feed, Names(listening.getsockname()[0], name)),
+        create_app(totals, feed, names, door),
         http=DeadlineProtocol,
         ws="none",
         lifespan="off",
@@ -86,7 +95,28 @@ async def serve(listening: socket.socket, feed_path: Path, workers: int, parent:
     finally:
         for task in watching:
             task.cancel()
+        if door is not None:
+            await door.close()
         await feed.close()
+
+
+def _opening(data: Path, totals: Totals, facts: Facts) -> Callable[[], Awaitable[Opened]]:
+    async def open_it() -> Opened:
+        gc.disable()  # a third of the time; what is loaded stays
+        try:
+            from faregate.manager.house import open_house  # noqa: PLC0415 - what the door is for
+
+            return await open_house(data, totals, facts)
+        finally:
+            gc.freeze()
+            gc.enable()
+
+    return open_it
+
+
+def is_managed(data: Path, facts: Facts) -> bool:
+    """Whether the gateway on ``data`` was managed before, or may be from another machine."""
+    return facts.managing.store != "embedded" or (data / "manager.db").exists()
 
 
 async def _turn(facts: Facts, totals: Totals) -> None:
@@ -109,15 +139,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, required=True, help="how many workers are expected")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="process to end with")
     parser.add_argument("--name", default="", help="host that the socket was configured with")
+    parser.add_argument("--data", type=Path, help="the data folder; without it there is no admin API")
     parser.add_argument("--events", action="store_true", help="say everything as JSON on standard output")
     options = parser.parse_args()
     if options.events:
         speak_in_events("manager", logging.WARNING)
+    gc.freeze()  # what is loaded stays: no collection needs to walk it, the last one least of all
     with (
         socket.socket(fileno=options.fd) as listening,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(serve(listening, options.feed, options.workers, options.parent, options.name))
+        runner.run(
+            serve(listening, options.feed, options.workers, options.parent, options.name, options.data)
+        )
 
 
 if __name__ == "__main__":

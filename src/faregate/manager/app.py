@@ -1,8 +1,8 @@
-"""The manager's HTTP face: ``/metrics``, ``/healthz``, ``/readyz``, nothing else.
+"""The manager's HTTP face: ``/metrics``, ``/healthz``, ``/readyz``, and behind the door the admin API.
 
 Thin: each handler asks the feed or the totals and words the answer. Errors are problem+json as everywhere
-(conventions.md section 2). Only GET and HEAD, only under a name that is ours (``hosts``); no CORS; no answer
-is ever to be sniffed.
+(conventions.md section 2). Only under a name that is ours (``hosts``); no CORS; no answer is ever to be
+sniffed. Methods that change nothing we know (TRACE, CONNECT) end here.
 """
 
 from time import time
@@ -23,6 +23,7 @@ from faregate.manager.hosts import Names, judge
 from faregate.manager.totals import Totals
 
 _METHODS: Final = ("GET", "HEAD")
+_ADMIN_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _SECURITY_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
@@ -98,8 +99,10 @@ async def _defect(request: Request, _: Exception) -> Response:
     return _problem(request, PROBLEMS["internal_error"])
 
 
-def create_app(totals: Totals, feed: FeedServer, names: Names) -> ASGIApp:
-    """The ASGI application over ``totals``, which ``feed`` fills, for requests under ``names``."""
+def create_app(totals: Totals, feed: FeedServer, names: Names, door: ASGIApp | None = None) -> ASGIApp:
+    """The ASGI application over ``totals``, which ``feed`` fills, for requests under ``names``; what is none
+    of its own goes through ``door``.
+    """
 
     async def metrics(_: Request) -> Response:
         await feed.ask()
@@ -140,4 +143,18 @@ def create_app(totals: Totals, feed: FeedServer, names: Names) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, Exception: _defect},
     )
     app.router.redirect_slashes = False  # a path is this path or none
+    if door is not None:
+        app.router.default = _behind(door)
     return _Envelope(app, names)
+
+
+def _behind(door: ASGIApp) -> ASGIApp:
+    async def admin(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in _ADMIN_METHODS:
+            problem = PROBLEMS["method_not_allowed"]
+            answer = _problem(Request(scope), problem, headers={"Allow": ", ".join(_ADMIN_METHODS)})
+            await answer(scope, receive, send)
+            return
+        await door(scope, receive, send)
+
+    return admin

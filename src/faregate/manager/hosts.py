@@ -9,7 +9,7 @@ be such a name too (http-rules.md section 12).
 
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -24,10 +24,18 @@ _ORIGIN: Final = re.compile(rb"https?://(.+)")
 
 class Names:
     """The names that lead here. ``bound``: the address of the listening socket; ``configured``: the host as
-    configured; ``machine``: this machine's name.
+    configured; ``machine``: this machine's name; ``public``: where the configuration has browsers come
+    back to from a sign-in elsewhere, so by a proxy; empty for nowhere.
     """
 
-    def __init__(self, bound: str, configured: str = "", machine: str | None = None) -> None:
+    def __init__(
+        self,
+        bound: str,
+        configured: str = "",
+        machine: str | None = None,
+        public: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._public = public
         self._only_local = ip_address(bound).is_loopback
         machine = socket.gethostname() if machine is None else machine
         self._names = {"localhost", configured.lower()}
@@ -47,7 +55,7 @@ class Names:
             return address.is_loopback if self._only_local else True
         if match[1] is not None:
             return False
-        if name in self._names:
+        if name in self._names or name == self._public():
             return True
         return not self._only_local and ("." not in name or name.rpartition(".")[2] in PRIVATE_DOMAINS)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import faregate
+from faregate.manager.arms import Arms
+from faregate.manager.usage import Usage
 from faregate.records.families import FAMILIES, SERIES_MAX, Across, Family, Kind
 from faregate.records.frames import (
     DURATION_SUM,
@@ -122,6 +124,8 @@ class Totals:
         self._readings: dict[int, list[Reading]] = {}
         self._states: dict[int, WorkerState] = {}
         self._taken: dict[int, tuple[str, int]] = {}
+        self.usage = Usage()
+        self.arms = Arms()
         self.silent = 0
         """Workers that did not answer the last ask in time."""
 
@@ -141,6 +145,8 @@ class Totals:
         if instance == report.instance and report.sequence <= sequence:
             return
         self._taken[report.worker] = (report.instance, report.sequence)
+        self.usage.take(report.usage)
+        self.arms.take(report.worker, report.instance, report.arms)
         for count in report.counts:
             self._grow(count.name, count.labels, count.value, now)
         self._grow_routes(report.routes, numbered, now)

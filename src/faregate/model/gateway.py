@@ -6,7 +6,9 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 
 from faregate.kernel.units import parse_size
 from faregate.model.addresses import ListenAddress, Network
-from faregate.model.ledger import EMBEDDED, HERE, Ledger, LedgerForm, StorePlace, store_place
+from faregate.model.audit import Audit
+from faregate.model.ledger import EMBEDDED, HERE, KeyMaterial, Ledger, LedgerForm, StorePlace, store_place
+from faregate.model.sign_in import SignIn
 from faregate.model.values import (
     ALSO_OFF,
     OFF_IS_NONE,
@@ -87,9 +89,12 @@ class Listener(Declared):
 
 
 class Manager(Declared):
-    """Where the admin API, the console, metrics and health are served."""
+    """Where the admin API, the console, metrics and health are served, and how changes are made there."""
 
     address: ListenAddress
+    approval: Literal["off", "guarded", "all"] = "off"
+    master_key: KeyMaterial | None = None
+    sign_in: SignIn | None = None
 
 
 class GatewayLimits(Declared):
@@ -127,5 +132,6 @@ class Gateway(Declared):
         default=HERE, json_schema_extra={"default": EMBEDDED}
     )
     ledger: LedgerForm = Ledger()
+    audit: Audit = Audit()
     trusted_proxies: list[Network] = Field(default_factory=list)
     limits: GatewayLimits = GatewayLimits()

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from faregate.model import shape_errors
 from faregate.model.config import Config
 from faregate.model.diagnostics import Diagnostic, Findings, Value
+from faregate.model.managed import merge_replica
 from faregate.model.source import place_findings
 from faregate.model.tree import Tree
 
@@ -30,13 +31,20 @@ class Loaded:
 
 
 def load(path: str | Path, environ: Mapping[str, str]) -> Loaded:
-    """Reads the configuration file ``path`` and all it includes.
+    """Reads the configuration file ``path`` and all it includes, and the replica of the manager's entries.
 
     ``environ`` answers ``${NAME}``. Raises nothing: an unreadable file is a diagnostic like any other.
     """
     findings = Findings()
     tree = Tree(Path(path).absolute(), str(path))
     tree.read(environ, findings)
+    if tree.complete:
+        merge_replica(tree, findings)
+    return shaped(tree, findings)
+
+
+def shaped(tree: Tree, findings: Findings) -> Loaded:
+    """``tree`` with its shape checked; ``findings``: what was wrong with reading it."""
     config: Config | None = None
     partial: Config | None = None
     read = not findings.placed and not findings.pending

@@ -35,6 +35,8 @@ def as_json(diagnostics: list[Diagnostic]) -> str:
 def _one(diagnostic: Diagnostic, source: Source | None) -> str:
     level = "warning: " if diagnostic.level is Level.WARNING else ""
     place = f"{diagnostic.file}:{diagnostic.line}:{diagnostic.column}"
+    if not diagnostic.line:  # of the database, where a path is all there is
+        place = f"{diagnostic.file} {diagnostic.path}"
     lines = [f"{place}: {level}{diagnostic.code}: {diagnostic.message}"]
     excerpt = "" if source is None else source.excerpt(diagnostic)
     if excerpt:

@@ -40,7 +40,11 @@ _USER_INFORMATION: Final = re.compile(r"//[^/\s\"']*@")
 
 
 class Source:
-    """A file that was read. ``shown`` is its name as the user would write it."""
+    """A file that was read. ``shown`` is its name as the user would write it. ``below``: whether files that
+    its entries name must lie below its folder.
+    """
+
+    below = False
 
     def __init__(self, path: Path, shown: str) -> None:
         self.path = path
@@ -132,6 +136,10 @@ class Source:
             return place.key_line, place.key_column
         return place.line, place.column
 
+    def written(self, path: "TreePath") -> "TreePath":
+        """Where the writer would look for what stands at ``path`` of the tree."""
+        return path
+
     def excerpt(self, diagnostic: Diagnostic) -> str:
         """The line a diagnostic points to, with secrets masked; empty when it may not or cannot be shown."""
         if diagnostic.line in self.hidden_lines or (
@@ -193,14 +201,17 @@ def place_findings(findings: "Findings", owner: "OwnerOf") -> list[Diagnostic]:
         if finding.other is not None:
             other = owner(finding.other)
             other_line, other_column = other.position(finding.other, at_key=finding.at_key)
-            message += f"; the other is at {other.shown}:{other_line}:{other_column}"
+            place = f":{other_line}:{other_column}"
+            if not other_line:  # of the database
+                place = f" {path_text(other.written(finding.other))}"
+            message += f"; the other is at {other.shown}{place}"
         placed.append(
             Diagnostic(
                 finding.code,
                 source.shown,
                 line,
                 column,
-                path_text(finding.path),
+                path_text(source.written(finding.path)),
                 message,
                 finding.expected,
                 finding.nearest,

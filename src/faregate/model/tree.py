@@ -16,7 +16,7 @@ from faregate.model.diagnostics import Diagnostic, Findings, TreePath, Value, ne
 from faregate.model.interpolate import Interpolation
 from faregate.model.source import Source, place_findings
 
-SECTIONS: Final = ("gateway", "issuers", "upstreams", "plans", "consumers", "apis")
+SECTIONS: Final = ("gateway", "issuers", "upstreams", "plans", "groups", "consumers", "apis")
 
 FILES_MAX: Final = 10_000
 """Files of one configuration."""
@@ -39,7 +39,19 @@ class Tree:
         self._characters = 0
 
     def owner(self, path: TreePath) -> Source:
-        return self._owners.get(path[:2]) or self._owners.get(path[:1]) or self.root
+        below = self._owners.get(path[:4]) if path[2:3] == ("credentials",) else None
+        return below or self._owners.get(path[:2]) or self._owners.get(path[:1]) or self.root
+
+    def own(self, path: TreePath, source: Source) -> None:
+        """Makes ``source`` the owner of ``path`` (of two steps, or four to a consumer's credential)."""
+        self._owners[path] = source
+
+    def add(self, path: TreePath, value: Value, source: Source) -> None:
+        """Puts the entry ``path`` (section and name) behind the others of its section."""
+        section = self.data.setdefault(str(path[0]), {})
+        assert isinstance(section, dict)
+        section[str(path[1])] = value
+        self._owners[path] = source
 
     def names(self, section: str) -> dict[str, Value]:
         """The entries of a section as they were written."""

@@ -170,6 +170,19 @@ class Ready:
         finally:
             locks.unlock(self._partition)
 
+    def standing(self, now: int, wall: float) -> list[tuple[str, int, int]]:
+        """Of each limit its name, its number and what is left of it; counts nothing. ``now``: as of
+        ``Counter.check``. For memory that is nobody else's: no lock is taken.
+        """
+        shown = self.limits.shown.limits
+        found: list[tuple[str, int, int]] = []
+        for counter in self.limits.make(self._owner()):
+            counter.check(now, wall)
+            at = len(found)
+            name = shown[at].rate.name if at < len(shown) else f"concurrency.{self.limits.plan}"
+            found.append((name, counter.limit, counter.remaining()))
+        return found
+
     def _take_each(self, call: Call, now: int) -> Refusal | None:
         """Any mixture of limits: each is asked, then each counts. The lock is held where there is one."""
         wall = call.wall
@@ -228,7 +241,8 @@ class Ready:
             limit = limits[blocking]
             name, code = limit.rate.name, "quota_exhausted" if limit.calendar else "rate_limited"
             call.limit_headers = shown.render(blocking, counted[blocking].remaining(), retry_after)
-        return Refusal(code, reason="limit_reached", parameter=name, retry_after=retry_after)
+        reason = f"limit_reached:{name}"  # the log has no other member that names the limit
+        return Refusal(code, reason=reason, parameter=name, retry_after=retry_after)
 
 
 def _reset_s(counter: Rated | Concurrency, limit: Shown, wall: float) -> int:

@@ -7,8 +7,11 @@ step's own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from sys import intern
 from typing import Final
+
+import msgspec
 
 from faregate.kernel.problems import Refusal
 from faregate.policies.limit_headers import Shown, ShownSet
@@ -30,12 +33,21 @@ _ADDRESS_COUNTERS: Final = 32_768
 """Counters for addresses on public limited routes, at two thirds: 49 partitions, 28 MiB."""
 
 
-def build(route: data.Route, plans: Mapping[str, data.Plan], counters: Counters) -> "Step | None":
-    """The route's limit step, or None when no call of the route can ever be limited."""
+def generation(plans: Sequence[data.Plan]) -> str:
+    """A word for what ``plans`` say: what consumers keep ready by it is of no use by another."""
+    return blake2b(msgspec.msgpack.encode(plans), digest_size=8).hexdigest()
+
+
+def build(
+    route: data.Route, plans: Mapping[str, data.Plan], counters: Counters, generation: str = ""
+) -> "Step | None":
+    """The route's limit step, or None when no call of the route can ever be limited. ``generation``: of
+    ``plans``.
+    """
     by_plan = any(plan.limits or plan.quota or plan.concurrency for plan in plans.values())
     if not route.limits and not (by_plan and route.authenticate):
         return None
-    return LimitStep(route.limits, plans, counters)
+    return LimitStep(route.limits, plans, counters, generation)
 
 
 def capacity(snapshot: data.Snapshot | data.Counted) -> Capacity:
@@ -60,15 +72,24 @@ class LimitStep:
     __slots__ = ("_addresses", "_counters", "_kept_as", "_limits", "_locks", "_plans", "_sets")
 
     def __init__(
-        self, limits: tuple[data.Rate, ...], plans: Mapping[str, data.Plan], counters: Counters
+        self,
+        limits: tuple[data.Rate, ...],
+        plans: Mapping[str, data.Plan],
+        counters: Counters,
+        generation: str = "",
     ) -> None:
         self._limits = limits
         self._plans = plans
         self._counters = counters
         self._locks = counters.locks
-        self._kept_as = intern(repr(limits))
+        self._kept_as = intern(f"{generation} {limits!r}")
         self._addresses: dict[str, Ready] = {}
         self._sets: dict[str | None, LimitSet] = {}
+
+    def forget_plans(self, generation: str) -> None:
+        """What it was given as ``plans`` says something else now."""
+        self._kept_as = intern(f"{generation} {self._limits!r}")
+        self._sets = {}
 
     def __call__(self, call: Call) -> Refusal | None:
         """Lets the call pass and counts it, or refuses it and counts nothing."""
@@ -87,6 +108,16 @@ class LimitStep:
         if packed and not self._locks.shared and ready.limits.take(packed, call, int(call.now * 1e9)):
             return None
         return ready.decide(call) if ready.limits.limited else None
+
+    def standing(self, call: Call) -> list[tuple[str, int, int]]:
+        """How the limits of ``call`` stand: see ``Ready.standing``. For ``faregate try``."""
+        identity = call.identity
+        ready = (
+            self._ready_address(call.client_ip)
+            if identity is None
+            else self._ready_consumer(identity.consumer)
+        )
+        return ready.standing(int(call.now * 1e9), call.wall)
 
     def _ready_consumer(self, consumer: ReadyConsumer) -> Ready:
         plan = self._plans.get(consumer.plan) if consumer.plan is not None else None

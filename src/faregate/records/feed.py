@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, cast
 
 from faregate.records.families import SERIES_MAX
-from faregate.records.frames import FrameReader, Reading, Reply, Report, WorkerState, encode_frame
+from faregate.records.frames import ArmCounts, FrameReader, Reading, Reply, Report, WorkerState, encode_frame
 from faregate.records.metrics import Deltas
 from faregate.records.recorder import Recorder
 from faregate.records.tally import Tally
@@ -29,6 +29,8 @@ ROUTES_PER_REPORT: Final = 256
 """Routes in one report: making it keeps the loop for about a millisecond. The rest follow in others."""
 LABELS_MAX: Final = 4 * SERIES_MAX
 """Label sets numbered on one connection; after many reloads the numbering begins anew."""
+USAGE_PER_REPORT: Final = 500
+"""Rows of who called in one report, likewise."""
 _PAUSE_FIRST_S: Final = 0.1
 _PAUSE_MAX_S: Final = 5.0
 _UNACKNOWLEDGED_MAX: Final = 8
@@ -73,6 +75,7 @@ class MetricsFeed(asyncio.Protocol):
         *,
         readings: Readings,
         state: Callable[[], WorkerState],
+        arms: Callable[[], list[ArmCounts]] = list,
         used_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self._path = path
@@ -80,6 +83,7 @@ class MetricsFeed(asyncio.Protocol):
         self._recorder = recorder
         self._readings = readings
         self._state = state
+        self._arms = arms
         self._used_s = used_s
         self._instance = secrets.token_hex(8)
         self._deltas = Deltas()
@@ -134,6 +138,7 @@ class MetricsFeed(asyncio.Protocol):
                 await self._connecting
         if self._transport is None:
             return
+        self._recorder.drain(self._deltas, last=True)
         self.report()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -207,7 +212,8 @@ class MetricsFeed(asyncio.Protocol):
             return
         began = self._used_s()
         grown = self._deltas.take_routes(ROUTES_PER_REPORT)
-        last = not self._deltas.tallies
+        usage = self._deltas.take_usage(USAGE_PER_REPORT)
+        last = not self._deltas.tallies and not self._deltas.usage
         if last:
             self._answers = self._reporting_for
         self._sequence += 1
@@ -221,6 +227,8 @@ class MetricsFeed(asyncio.Protocol):
                 counts=self._deltas.take(),
                 routes=[growth for _, growth in grown],
                 readings=[*self._readings(), *process_readings()],
+                usage=usage,
+                arms=self._arms(),
             ),
             [tally for tally, _ in grown],
         )

@@ -28,6 +28,9 @@ RouteLabels: TypeAlias = tuple[str, str, str]
 Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=ROUTE_PLACES)]
 Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
+BUCKET_MAX: Final = 8 * 28
+"""The last bucket of a canary's durations."""
+
 FRAME_BYTES_MAX: Final = 16 << 20
 _LENGTH_BYTES: Final = 4
 
@@ -60,6 +63,34 @@ class Reading(msgspec.Struct, array_like=True, frozen=True):
     value: float
 
 
+class UsageGrowth(msgspec.Struct, array_like=True, gc=False):
+    """Calls of one credential to one version of an API since the row before.
+
+    ``errors``: those answered by 400 or more, or not at all. ``seen``: when the last one began, in seconds
+    since the epoch; ``status_class``: how that was answered, 0 for not at all.
+    """
+
+    consumer: str
+    credential: str
+    api: str
+    version: str
+    calls: Natural
+    errors: Natural
+    seen: float
+    status_class: Natural
+
+
+class ArmCounts(msgspec.Struct, array_like=True, frozen=True):
+    """What came of the calls of one of two revisions in this worker since the canary of number ``canary``
+    began there: a running count, not a growth. ``buckets``: durations by ``gateway.canary.bucket_of``.
+    """
+
+    canary: Natural
+    calls: Natural
+    failures: Natural
+    buckets: dict[Annotated[int, msgspec.Meta(ge=0, le=BUCKET_MAX)], Natural]
+
+
 class WorkerState(msgspec.Struct, array_like=True, frozen=True):
     """Whether the worker takes calls, whether it is on its way out, and the revision it runs."""
 
@@ -72,6 +103,7 @@ class Report(msgspec.Struct, array_like=True):
     """From a worker. ``instance`` tells its lives apart; ``answers`` is the last ask that this report
     answers.
 
+    ``arms``: while a canary runs, of the running revision and of the canary.
     ``labels`` are the label sets numbered from ``first`` on; ``first`` 0 makes all earlier ones void.
     """
 
@@ -85,6 +117,8 @@ class Report(msgspec.Struct, array_like=True):
     readings: list[Reading]
     labels: list[RouteLabels] = []
     first: Natural = 0
+    usage: list[UsageGrowth] = []
+    arms: list[ArmCounts] = []
 
 
 class Reply(msgspec.Struct, array_like=True, frozen=True):

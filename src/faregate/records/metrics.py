@@ -11,8 +11,10 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from faregate.records.families import SERIES_MAX
-from faregate.records.frames import Count, RouteGrowth, RouteLabels
+from faregate.records.frames import Count, RouteGrowth, RouteLabels, UsageGrowth
 from faregate.records.tally import EndSlot, Tally
+from faregate.records.usage import OTHER as NOT_TOLD_APART
+from faregate.records.usage import Place, Uses
 from faregate.snapshot.call import ReadyRoute
 
 Labels = tuple[str, ...]
@@ -32,17 +34,20 @@ class TargetSlot:
 class RouteSlot:
     """Where the calls of one route are counted, and what their lines have in common."""
 
-    __slots__ = ("counts", "ends", "line_fields", "logs_bodies", "metrics", "tally")
+    __slots__ = ("audited", "counts", "ends", "line_fields", "logs_bodies", "metrics", "place", "tally")
 
     def __init__(self, route: ReadyRoute | None, tally: Tally, metrics: "CallMetrics") -> None:
         self.tally = tally
         self.counts = tally.counts
         self.ends = tally.ends
         self.metrics = metrics
+        api, version = ("", "") if route is None else route.metric_labels[:2]
+        self.place = metrics.uses.place(api, version)
         self.line_fields = f"{route.log_fields}," if route is not None and route.log_fields else ""
         self.logs_bodies = route is not None and bool(
             route.data.log_request_body or route.data.log_response_body
         )
+        self.audited = route is not None and route.data.audit != "off"
 
     def new_end(self, outcome: str, status: int) -> EndSlot:
         """The slot of an end that was not seen before."""
@@ -55,13 +60,15 @@ class Deltas:
     sets.
     """
 
-    __slots__ = ("_counts", "_sizes", "tallies")
+    __slots__ = ("_counts", "_sizes", "tallies", "usage")
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, Labels], int] = {}
         self._sizes: dict[str, int] = {}
         self.tallies: dict[Tally, None] = {}
         """Those that grew, the longest waiting first."""
+        self.usage: list[Place] = []
+        """Who called, by version."""
 
     def count(self, name: str, labels: Labels, value: int) -> None:
         if value:
@@ -97,6 +104,10 @@ class Deltas:
             taken.append((tally, tally.take()))
         return taken
 
+    def take_usage(self, most: int) -> list[UsageGrowth]:
+        """At most ``most`` rows of who called."""
+        return Uses.rows(self.usage, most)
+
 
 class CallMetrics:
     """The slots that the recorder's loop adds to. Belongs to one thread."""
@@ -110,6 +121,7 @@ class CallMetrics:
         """Calls with an idempotency key, by route and what became of them."""
         self.events: dict[tuple[str, Labels], int] = {}
         """What happens seldom, by metric and labels."""
+        self.uses = Uses()
         self.request_bytes = 0
         self.response_bytes = 0
         self.lines = 0
@@ -160,3 +172,11 @@ class CallMetrics:
         into.count("faregate_log_lines_total", (), self.lines)
         self.routes, self.targets, self.refusals = {}, {}, {}
         self.request_bytes = self.response_bytes = self.lines = 0
+
+    def drain_usage(self, into: Deltas) -> None:
+        """Adds who called since the last time to ``into``."""
+        for place in self.uses.take():
+            if place.api == NOT_TOLD_APART:
+                folded = sum([use.calls for use in place.uses.values()])
+                into.count("faregate_usage_folded_total", (), folded)
+            into.usage.append(place)

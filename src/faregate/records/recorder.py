@@ -11,8 +11,10 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from faregate.records.lines import LineRenderer
+from faregate.records.audit.client import Audit
+from faregate.records.lines import Batch, LineRenderer
 from faregate.records.metrics import CallMetrics, Deltas
+from faregate.records.usage import FLUSH_EVERY_S as USAGE_EVERY_S
 from faregate.records.writer import COMPLAINT_INTERVAL_S, LogWriter
 from faregate.snapshot.call import Call
 
@@ -32,15 +34,19 @@ def _report_defect() -> None:
 class Recorder:
     """Takes ended calls. Belongs to the worker's loop thread.
 
-    ``writer`` None: no access log, metrics only. ``digest_key``: see ``bodies.render_body``.
+    ``writer`` None: no access log, metrics only. ``digest_key``: see ``bodies.render_body``. ``audit``: takes
+    the calls of routes that are recorded in the audit tree.
     """
 
     __slots__ = (
+        "_audit",
+        "_audit_drained",
         "_defect_at",
         "_lost_drained",
         "_metrics",
         "_monotonic",
         "_renderer",
+        "_usage_at",
         "_writer",
         "pending",
         "record",
@@ -51,6 +57,7 @@ class Recorder:
         writer: LogWriter | None,
         *,
         digest_key: bytes | None = None,
+        audit: Audit | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pending: list[Call] = []
@@ -58,11 +65,14 @@ class Recorder:
         self.record: Callable[[Call], None] = self.pending.append
         """Takes a call that has ended and that nobody changes any more."""
         self._writer = writer
+        self._audit = audit
+        self._audit_drained = (0, 0)
         self._metrics = CallMetrics()
         self._renderer = LineRenderer(self._metrics, digest_key)
         self._lost_drained = 0
         self._monotonic = monotonic
         self._defect_at = float("-inf")
+        self._usage_at = monotonic()
 
     def flush(self) -> int:
         """Renders and counts the pending calls and hands their lines to the writer; returns how many there
@@ -80,19 +90,32 @@ class Recorder:
         events = self._metrics.events
         events[name, labels] = events.get((name, labels), 0) + 1
 
-    def drain(self, into: Deltas) -> None:
-        """Flushes, then adds everything counted since the last drain to ``into``."""
+    def drain(self, into: Deltas, *, last: bool = False) -> None:
+        """Flushes, then adds everything counted since the last drain to ``into``; who called only now and
+        then, and while the last of it is on its way not at all, unless this drain is the ``last``.
+        """
         self.flush()
         self._metrics.drain(into)
+        now = self._monotonic()
+        if last or (now - self._usage_at >= USAGE_EVERY_S and not into.usage):
+            self._usage_at = now
+            self._metrics.drain_usage(into)
         if self._writer is not None:
             lost = self._writer.lines_lost
             into.count("faregate_log_lines_lost_total", (), lost - self._lost_drained)
             self._lost_drained = lost
+        audit = self._audit
+        if audit is not None:
+            records, lost = audit.records, audit.lost
+            into.count("faregate_audit_records_total", (), records - self._audit_drained[0])
+            into.count("faregate_audit_lost_total", (), lost - self._audit_drained[1])
+            self._audit_drained = (records, lost)
 
     def close(self, timeout_s: float = 2.0) -> bool:
-        """Flushes and closes the writer; False when lines were still unwritten after ``timeout_s``."""
+        """Flushes and closes what writes; False when anything was still unwritten after ``timeout_s``."""
         self.flush()
-        return self._writer is None or self._writer.close(timeout_s)
+        written = self._writer is None or self._writer.close(timeout_s)
+        return (self._audit is None or self._audit.close(timeout_s)) and written
 
     def _flush_piece(self, calls: list[Call]) -> None:
         try:
@@ -100,9 +123,7 @@ class Recorder:
         except Exception:  # noqa: BLE001 - a defect in one call must not take the others' lines with it
             self._flush_singly(calls)
             return
-        self._metrics.lines += batch.lines
-        if self._writer is not None:
-            self._writer.put(batch)
+        self._put(batch)
 
     def _flush_singly(self, calls: list[Call]) -> None:
         now = self._monotonic()
@@ -116,6 +137,11 @@ class Recorder:
                 if self._writer is not None:
                     self._writer.lose(1)
                 continue
-            self._metrics.lines += 1
-            if self._writer is not None:
-                self._writer.put(batch)
+            self._put(batch)
+
+    def _put(self, batch: Batch) -> None:
+        self._metrics.lines += batch.lines
+        if self._writer is not None:
+            self._writer.put(batch)
+        if batch.audited and self._audit is not None:
+            self._audit.put_calls(list(batch.audited))

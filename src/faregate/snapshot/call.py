@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from faregate.kernel.problems import Refusal
 from faregate.snapshot.data import Route, Version
 
+NO_PINS: Final[Mapping[str, str]] = MappingProxyType({})
 NOTHING_KEPT: Final[Mapping[object, object]] = MappingProxyType({})
 """What all consumers share that no second limit step has met."""
 
@@ -21,14 +22,17 @@ class ReadyConsumer:
     """A consumer as workers hold it. There may be 100,000, most of them idle: what a call needs is made at
     first use.
 
-    ``networks``: None when any address will do. ``kept``: what the first limit step that met the consumer
-    keeps with it, under ``kept_as``; ``others``: the same of further ones, by their keys. Dropped with the
-    snapshot.
+    ``networks``: None when any address will do. ``apis``: what it may call, as the snapshot names it; None
+    for all. ``pins``: versions by API, where calls name none. ``kept``: what the first limit step that met
+    the consumer keeps with it, under ``kept_as``; ``others``: the same of further ones, by their keys.
+    Dropped with the snapshot.
     """
 
-    __slots__ = ("kept", "kept_as", "name", "networks", "others", "permissions", "plan", "suspended")
+    __slots__ = (
+        "apis", "kept", "kept_as", "name", "networks", "others", "permissions", "pins", "plan", "suspended",
+    )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of a consumer
         self,
         name: str,
         *,
@@ -36,12 +40,16 @@ class ReadyConsumer:
         permissions: frozenset[str] = frozenset(),
         networks: "tuple[object, ...] | None" = None,
         suspended: bool = False,
+        apis: frozenset[str] | None = None,
+        pins: Mapping[str, str] = NO_PINS,
     ) -> None:
         self.name = name
         self.plan = plan
         self.permissions = permissions
         self.networks = networks
         self.suspended = suspended
+        self.apis = apis
+        self.pins = pins
         self.kept: object = None
         self.kept_as: object = None
         self.others = NOTHING_KEPT
@@ -60,9 +68,14 @@ class ReadyConsumer:
         return lines
 
     def keep(self, key: object, what: object, most: int) -> None:
-        """Keeps ``what`` under ``key``; one more than ``most`` drops the others first."""
+        """Keeps ``what`` under ``key``; one more than ``most`` drops the others first, as does a key of
+        another generation (its first word).
+        """
         if self.kept_as is None or self.kept_as == key:
             self.kept_as, self.kept = key, what
+            return
+        if str(self.kept_as).partition(" ")[0] != str(key).partition(" ")[0]:
+            self.kept_as, self.kept, self.others = key, what, NOTHING_KEPT
             return
         others = self.others
         if not isinstance(others, dict) or len(others) + 1 >= most:
@@ -132,7 +145,11 @@ class ReadyRoute:
     __slots__ = (
         "answer_headers",
         "body_bytes",
+        "changes",
+        "checks",
         "data",
+        "deciding",
+        "holds",
         "keeping",
         "log_fields",
         "logs_answer",
@@ -160,6 +177,10 @@ class ReadyRoute:
         self.logs_answer = bool(data.log_response_body)
         self.upgrade: object = None  # the gateway's: what a call needs that asks for a WebSocket
         self.keeping: object = None  # the gateway's: what keeps a call from running twice
+        self.changes: object = None  # the policy's: what carries calls into another version's form and back
+        self.deciding: object = None  # the gateway's: what settles the version of a call, and so its route
+        self.checks: object = None  # the policy's: what calls and answers are held against
+        self.holds = False  # whether a call may wait for its body: it has ``keeping`` or ``checks``
         self.recorded: object = None  # for the recorder to keep its slot in, dropped with the snapshot
 
 

@@ -8,11 +8,17 @@ the operator.
 
 from typing import Final
 
+from faregate.snapshot.audit import AuditTree as AuditTree  # noqa: PLC0414 - part of the gateway
 from faregate.snapshot.frozen import Frozen
 from faregate.snapshot.idempotency import Idempotency as Idempotency  # noqa: PLC0414 - part of a route
 from faregate.snapshot.idempotency import Ledger as Ledger  # noqa: PLC0414 - part of the gateway
+from faregate.snapshot.managing import Managing as Managing  # noqa: PLC0414 - likewise
+from faregate.snapshot.peppers import Pepper as Pepper  # noqa: PLC0414 - part of a snapshot
+from faregate.snapshot.validation import Validation as Validation  # noqa: PLC0414 - part of a route
+from faregate.snapshot.versions import Operation as Operation  # noqa: PLC0414 - part of a route
+from faregate.snapshot.versions import Version as Version  # noqa: PLC0414 - part of a snapshot
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raised when a field changes meaning; a worker refuses another number."""
 
 
@@ -80,6 +86,8 @@ class Gateway(Frozen, frozen=True):
     trusted_proxies: tuple[str, ...] = ()
     limits: GatewayLimits = GatewayLimits()
     ledger: Ledger = Ledger()
+    audit: AuditTree = AuditTree()
+    managing: Managing = Managing()
 
 
 class Issuer(Frozen, frozen=True):
@@ -128,20 +136,28 @@ class Plan(Frozen, frozen=True):
 
 
 class JwtCredential(Frozen, frozen=True, tag="jwt"):
-    """Tokens of ``issuer`` whose consumer claim equals ``subject``. Its credential id is
-    ``jwt:<issuer>:<subject>``.
+    """Tokens of ``issuer`` whose consumer claim equals ``subject``. ``id`` empty: ``jwt:<issuer>:<subject>``.
+
+    ``expires``, ``not_before``: of the credential itself, beside its tokens' own; as those of a key.
     """
 
     issuer: str
     subject: str
+    id: str = ""
+    expires: int = 0
+    not_before: int = 0
 
 
 class ApiKeyCredential(Frozen, frozen=True, tag="api_key"):
-    """``sha256``: 32 bytes, the digest of the whole key. ``expires``: seconds since the epoch, 0 = never."""
+    """``sha256``: 32 bytes, the digest of the whole key; or ``hmac``, 32 bytes, under one of the snapshot's
+    peppers. ``expires``, ``not_before``: seconds since the epoch, 0 = never, always.
+    """
 
     id: str
-    sha256: bytes
+    sha256: bytes = b""
     expires: int = 0
+    hmac: bytes = b""
+    not_before: int = 0
 
 
 class MtlsCredential(Frozen, frozen=True, tag="mtls"):
@@ -155,10 +171,17 @@ class MtlsCredential(Frozen, frozen=True, tag="mtls"):
     sha256: bytes = b""
     subject: tuple[tuple[tuple[str, str], ...], ...] = ()
     authorities: tuple[bytes, ...] = ()
+    expires: int = 0
+    not_before: int = 0
 
 
 class Consumer(Frozen, frozen=True):
-    """Who calls. ``plan`` names a plan or is None."""
+    """Who calls, with what its groups grant. ``plan`` names a plan or is None.
+
+    ``permissions``: ``payments:write``, or ``payments:write@payments/v2`` where it holds only there.
+    ``apis``: what it may call, ``payments`` or ``payouts/v2``; None for all.
+    ``pins``: API and the version that it calls where its calls name none.
+    """
 
     name: str
     plan: str | None = None
@@ -166,6 +189,8 @@ class Consumer(Frozen, frozen=True):
     credentials: tuple[JwtCredential | ApiKeyCredential | MtlsCredential, ...] = ()
     allow_ips: tuple[str, ...] = ()
     suspended: bool = False
+    pins: tuple[tuple[str, str], ...] = ()
+    apis: tuple[str, ...] | None = None
 
 
 class Target(Frozen, frozen=True):
@@ -253,21 +278,6 @@ class Upstream(Frozen, frozen=True):
     forward_idempotency_key: bool = True
 
 
-class Version(Frozen, frozen=True):
-    """``state``: draft, active, deprecated or retired. Times: seconds since the epoch, 0 = not given.
-
-    ``successor``: the path of the version that follows, or empty.
-    """
-
-    name: str
-    path: str
-    state: str = "active"
-    deprecated_at: int = 0
-    sunset_at: int = 0
-    successor: str = ""
-    preview: tuple[str, ...] = ()
-
-
 class Upgrade(Frozen, frozen=True):
     """How a route takes WebSockets. ``origins``: whose pages may open one, ``*`` for all; a call without
     ``Origin`` comes from no page. ``connections``: open at once, of one consumer in one worker.
@@ -285,7 +295,9 @@ class Route(Frozen, frozen=True):
     ``template`` is the whole path including the version's, ``label`` the route as written
     (``POST /payments``). ``limits`` hold the route's and the API's rates, already named. ``authenticate``:
     policy names in written order, empty = public. ``priority``: 0 low, 1 normal, 2 critical.
-    ``log_request_body``/``log_response_body``: "" or "masked".
+    ``log_request_body``/``log_response_body``: "" or "masked". ``audit``: on, off or required.
+    ``request_changes``: what brings its requests into the form that the upstream speaks;
+    ``response_changes``: answers into the caller's.
     """
 
     api: str
@@ -302,14 +314,25 @@ class Route(Frozen, frozen=True):
     forward_credential: bool = False
     log_request_body: str = ""
     log_response_body: str = ""
+    audit: str = "off"
     upgrade: Upgrade | None = None
     idempotency: Idempotency | None = None
+    validation: Validation | None = None
+    request_changes: tuple[Operation, ...] = ()
+    response_changes: tuple[Operation, ...] = ()
+
+    @property
+    def reads_bodies(self) -> bool:
+        """Whether its calls' bodies are held to be checked or changed."""
+        return self.validation is not None or bool(self.request_changes or self.response_changes)
 
 
 class Snapshot(Frozen, frozen=True):
     """A whole configuration. ``revision`` grows with every one that was put to work on this machine.
 
-    ``Route.version`` indexes ``versions``. ``needs_ledger``: a route has ``idempotency``.
+    ``Route.version`` indexes ``versions``. ``needs_ledger``: a route has ``idempotency``; ``needs_audit``: or
+    is recorded in the audit tree. ``checks_bodies``: a route ``reads_bodies``. ``peppers``: what digests of
+    keys were made with, newest first.
     """
 
     format: int
@@ -322,6 +345,15 @@ class Snapshot(Frozen, frozen=True):
     versions: tuple[Version, ...]
     routes: tuple[Route, ...]
     needs_ledger: bool = False
+    needs_audit: bool = False
+    checks_bodies: bool = False
+
+    @property
+    def holds_bodies(self) -> bool:
+        """Whether a call may be held until its whole body has come."""
+        return self.needs_ledger or self.checks_bodies
+
+    peppers: tuple[Pepper, ...] = ()
 
 
 class PlanOf(Frozen, frozen=True, gc=False):
@@ -345,6 +377,13 @@ class Outline(Frozen, frozen=True):
     gateway: Gateway
     routes: int
     needs_ledger: bool = False
+    needs_audit: bool = False
+    checks_bodies: bool = False
+
+    @property
+    def holds_bodies(self) -> bool:
+        """Whether a call may be held until its whole body has come."""
+        return self.needs_ledger or self.checks_bodies
 
 
 class Counted(Frozen, frozen=True):

@@ -55,6 +55,8 @@ class _Head(Frozen, frozen=True):
     gateway: Gateway
     routes: tuple[Section, ...]
     needs_ledger: bool = False
+    needs_audit: bool = False
+    checks_bodies: bool = False
 
 
 class _Counted(Frozen, frozen=True):
@@ -72,18 +74,36 @@ _limits_of: Final = msgspec.msgpack.Decoder(tuple[LimitsOf, ...])
 
 def encode(snapshot: Snapshot) -> bytes:
     """The snapshot as MessagePack."""
-    members: dict[str, object] = {name: getattr(snapshot, name) for name in Snapshot.__struct_fields__}
-    members["consumers"] = _cut(snapshot.consumers, lambda consumer: consumer.name)
-    members["routes"] = _cut(snapshot.routes, lambda route: route.template)
+    return encode_parts(snapshot, cut_consumers(snapshot.consumers), cut_routes(snapshot.routes))
+
+
+def encode_parts(head: Snapshot, consumers: list[Section], routes: list[Section]) -> bytes:
+    """The snapshot with these sections in place of ``head``'s own consumers and routes."""
+    members: dict[str, object] = {name: getattr(head, name) for name in Snapshot.__struct_fields__}
+    members["consumers"] = consumers
+    members["routes"] = routes
     return msgspec.msgpack.encode(members)
+
+
+def cut_consumers(consumers: Sequence[Consumer]) -> list[Section]:
+    """Sections of consumers; one that ``ends_section`` is the last of its own."""
+    return _cut(consumers, lambda consumer: consumer.name)
+
+
+def cut_routes(routes: Sequence[Route]) -> list[Section]:
+    return _cut(routes, lambda route: route.template)
+
+
+def ends_section(name: str) -> bool:
+    """Whether a section ends behind the record of this name, whatever stands around it."""
+    return crc32(name.encode()) % SECTION_RECORDS == 0
 
 
 def _cut(records: Sequence[RecordT], name: Callable[[RecordT], str]) -> list[Section]:
     sections = []
     begin = 0
     for end, record in enumerate(records, 1):
-        last = crc32(name(record).encode()) % SECTION_RECORDS == 0
-        if last or end - begin == _SECTION_RECORDS_MAX or end == len(records):
+        if ends_section(name(record)) or end - begin == _SECTION_RECORDS_MAX or end == len(records):
             content = msgspec.msgpack.encode(records[begin:end])
             digest = blake2b(content, digest_size=16).digest()
             sections.append(Section(digest, end - begin, memoryview(content)))
@@ -132,7 +152,15 @@ def decode_outline(data: bytes) -> Outline:
     check_format(msgspec.msgpack.decode(data, type=_Format).format)
     head = msgspec.msgpack.decode(data, type=_Head)
     routes = sum(section.count for section in head.routes)
-    return Outline(head.format, head.revision, head.gateway, routes, head.needs_ledger)
+    return Outline(
+        head.format,
+        head.revision,
+        head.gateway,
+        routes,
+        head.needs_ledger,
+        head.needs_audit,
+        head.checks_bodies,
+    )
 
 
 class _Format(Frozen, frozen=True):

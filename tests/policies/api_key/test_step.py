@@ -5,8 +5,9 @@ import hashlib
 
 import pytest
 
-from faregate.policies.api_key.step import build_verifier
-from faregate.snapshot.data import ApiKeyCredential, Consumer
+from faregate.kernel.api_keys import digest, make
+from faregate.policies.api_key.step import ApiKeyVerifier, build_verifier
+from faregate.snapshot.data import ApiKeyCredential, Consumer, Pepper
 from tests.policies.jwt.material import API_KEY, WALL, call_with, ready
 
 DIGEST = hashlib.sha256(API_KEY).digest()
@@ -100,3 +101,71 @@ def test_a_hundred_thousand_keys_are_one_lookup() -> None:
     call = call_with()
     assert keys.verify(call, b"99999", b"x-api-key") is None
     assert call.identity.credential == "k99999"
+
+
+OURS = make("live").reveal()
+PEPPERS = tuple(Pepper(f"p{number}", bytes([number]) * 32) for number in range(4))
+
+
+def ours(pepper: Pepper | None, **changes: object):
+    """A verifier of ``OURS``, kept under ``pepper``, or as SHA-256 where there is none."""
+    kept = {"sha256": hashlib.sha256(OURS).digest()} if pepper is None else {"hmac": digest(pepper.key, OURS)}
+    consumers = (Consumer("acme", credentials=(ApiKeyCredential("key_1", **kept, **changes),)),)
+    return build_verifier(consumers, ready(consumers), PEPPERS)
+
+
+@pytest.mark.parametrize("pepper", [*PEPPERS, None])
+def test_a_key_of_ours_is_found_under_each_pepper_and_by_its_plain_digest(pepper: Pepper | None) -> None:
+    call = call_with()
+    verdicts = ours(pepper)
+    assert verdicts.verify(call, OURS, b"x-api-key") is None
+    assert call.identity.credential == "key_1"
+    assert verdicts.ends(OURS) == float("inf")
+
+
+def test_a_key_under_a_pepper_that_is_gone_is_unknown() -> None:
+    consumers = (Consumer("acme", credentials=(ApiKeyCredential("key_1", hmac=digest(b"x" * 32, OURS)),)),)
+    refusal = build_verifier(consumers, ready(consumers), PEPPERS).verify(call_with(), OURS, b"x-api-key")
+    assert refusal.reason == "unknown_api_key"
+
+
+class Counted(dict):
+    """A dictionary that counts how often it is asked."""
+
+    asked = 0
+
+    def get(self, key, default=None):
+        self.asked += 1
+        return super().get(key, default)
+
+
+def asked_for(key: bytes, peppers: tuple[Pepper, ...]) -> tuple[str, int]:
+    keys = Counted()
+    refusal = ApiKeyVerifier(keys, peppers).verify(call_with(), key, b"x-api-key")
+    return refusal.reason, keys.asked
+
+
+def test_an_unknown_key_costs_at_most_one_look_up_a_pepper_and_one_more() -> None:
+    assert asked_for(OURS, PEPPERS) == ("unknown_api_key", 5)
+    assert asked_for(OURS, ()) == ("unknown_api_key", 1)
+    assert asked_for(b"fg_live_made_by_hand", PEPPERS) == ("unknown_api_key", 1)
+
+
+def test_a_wrong_checksum_is_refused_without_a_look_up() -> None:
+    wrong = OURS[:-1] + (b"0" if OURS[-1:] != b"0" else b"1")
+    assert asked_for(wrong, PEPPERS) == ("bad_checksum", 0)
+
+
+@pytest.mark.parametrize(
+    ("wall", "expected"),
+    [(99.0, "not_yet_valid"), (100.0, "accepted"), (199.9, "accepted"), (200.0, "expired")],
+)
+def test_a_key_counts_from_its_beginning_to_its_end(wall: float, expected: str) -> None:
+    refusal = ours(PEPPERS[0], not_before=100, expires=200).verify(call_with(wall=wall), OURS, b"x-api-key")
+    assert (refusal.reason if refusal else "accepted") == expected
+
+
+def test_a_credential_without_any_digest_does_not_build() -> None:
+    consumers = (Consumer("acme", credentials=(ApiKeyCredential("key_1"),)),)
+    with pytest.raises(ValueError, match="bad digest"):
+        build_verifier(consumers, ready(consumers))

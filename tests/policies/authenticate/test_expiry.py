@@ -9,7 +9,9 @@ from faregate.policies.api_key.step import ApiKeyVerifier, ReadyKey
 from faregate.policies.authenticate.expiry import credential_ends
 from faregate.policies.jwt.memory import Verified
 from faregate.policies.jwt.step import JwtVerifier
+from faregate.policies.mtls.step import CertificateVerifier
 from faregate.snapshot.call import Call, Identity, PeerCertificate, ReadyConsumer
+from faregate.snapshot.data import MtlsCredential
 
 ACME = ReadyConsumer("acme")
 KEYS = {
@@ -56,7 +58,7 @@ def call(used: bytes, authorization: bytes | None = None, api_key: bytes | None 
 def test_the_credential_that_was_used_decides(asked: Call, ends: float) -> None:
     jwt = JwtVerifier([])
     jwt.memory.keep(b"Bearer x.y.z", Verified(Identity(ACME, "jwt"), 0.0, 600.0, None))  # type: ignore[arg-type]
-    assert credential_ends(asked, jwt, ApiKeyVerifier(KEYS)) == ends
+    assert credential_ends(asked, jwt, ApiKeyVerifier(KEYS), CertificateVerifier()) == ends
 
 
 @pytest.mark.parametrize(("proven", "ends"), [(True, 700.0), (False, inf)])
@@ -65,4 +67,14 @@ def test_a_certificate_counts_where_it_proved_the_caller(proven: bool, ends: flo
     asked.certificate = PEER
     if not proven:
         asked.identity = None
-    assert credential_ends(asked, JwtVerifier([]), ApiKeyVerifier({})) == ends
+    assert credential_ends(asked, JwtVerifier([]), ApiKeyVerifier({}), CertificateVerifier()) == ends
+
+
+@pytest.mark.parametrize(("expires", "ends"), [(650, 650.0), (0, 700.0), (800, 700.0)])
+def test_a_certificate_counts_no_longer_than_its_credential(expires: int, ends: float) -> None:
+    certificates = CertificateVerifier()
+    certificates.add(MtlsCredential("cert", sha256=PEER.sha256, expires=expires), ACME)
+    asked = call(b"")
+    asked.certificate = PEER
+    assert certificates.verify(asked, PEER) is None
+    assert credential_ends(asked, JwtVerifier([]), ApiKeyVerifier({}), certificates) == ends

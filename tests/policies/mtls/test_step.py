@@ -154,3 +154,20 @@ def test_what_is_no_credential_does_not_build(credential: MtlsCredential) -> Non
         build_verifier(
             (*CONSUMERS, Consumer("x", credentials=(credential,))), {**READY, "x": ReadyConsumer("x")}
         )
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        ({"expires": 1_001}, "accepted"),
+        ({"expires": 1_000}, "expired"),
+        ({"not_before": 1_000}, "accepted"),
+        ({"not_before": 1_001}, "not_yet_valid"),
+    ],
+)
+def test_a_certificate_counts_while_its_credential_does(terms: dict[str, int], expected: str) -> None:
+    own = Consumer("own", credentials=(MtlsCredential("mtls:own", sha256=PRINT, **terms),))
+    verifier = build_verifier((own,), {"own": ReadyConsumer("own")})
+    presented = certificate(sha256=PRINT)
+    refusal = verifier.verify(call_with(presented), presented)
+    assert (refusal.reason if refusal else "accepted") == expected

@@ -57,3 +57,75 @@ def test_nothing_required_is_no_step() -> None:
 def test_a_public_route_that_requires_does_not_build() -> None:
     with pytest.raises(ValueError, match="public"):
         build(route(require=("a",)))
+
+
+def placed(
+    grants: set[str],
+    *,
+    apis: set[str] | None = None,
+    require: tuple[str, ...] = ("payments:write",),
+    left: set[str] | None = None,
+) -> str:
+    """What a route of payments/v2 says, in a snapshot where places count."""
+    consumer = ReadyConsumer(
+        "acme", permissions=frozenset(grants), apis=None if apis is None else frozenset(apis)
+    )
+    call = call_with()
+    call.identity = Identity(consumer, "c", None if left is None else frozenset(left))
+    refusal = build(route("jwt", require=require), "v2", bounded=True)(call)
+    assert refusal is None or refusal.code == "permission_denied"
+    return "passed" if refusal is None else refusal.reason
+
+
+@pytest.mark.parametrize(
+    ("grants", "expected"),
+    [
+        ({"payments:write"}, "passed"),
+        ({"payments:write@payments"}, "passed"),
+        ({"payments:write@payments/v2"}, "passed"),
+        ({"payments:write@payments/v1"}, "consumer_lacks_permission"),
+        ({"payments:write@payouts"}, "consumer_lacks_permission"),
+        ({"payments:write@payments/v20"}, "consumer_lacks_permission"),
+        ({"payments:read@payments/v2"}, "consumer_lacks_permission"),
+        (set(), "consumer_lacks_permission"),
+    ],
+)
+def test_a_grant_for_a_place_holds_there_alone(grants: set[str], expected: str) -> None:
+    assert placed(grants) == expected
+
+
+def test_each_of_several_permissions_may_be_granted_in_its_own_way() -> None:
+    both = ("payments:write", "refunds:write")
+    assert placed({"payments:write", "refunds:write@payments/v2"}, require=both) == "passed"
+    assert placed({"payments:write", "refunds:write@payments/v1"}, require=both) != "passed"
+
+
+@pytest.mark.parametrize(
+    ("apis", "expected"),
+    [
+        (None, "passed"),
+        ({"payments"}, "passed"),
+        ({"payments/v2"}, "passed"),
+        ({"payments/v1"}, "api_not_granted"),
+        ({"payouts"}, "api_not_granted"),
+        (set(), "api_not_granted"),
+    ],
+)
+@pytest.mark.parametrize("require", [("payments:write",), ()])
+def test_a_consumer_calls_its_apis_alone_even_where_nothing_is_required(
+    apis: set[str] | None, expected: str, require: tuple[str, ...]
+) -> None:
+    assert placed({"payments:write"}, apis=apis, require=require) == expected
+
+
+def test_a_narrowed_token_is_told_so_in_its_place_too() -> None:
+    assert placed({"payments:write@payments/v2"}, left=set()) == "scope_lacks_permission"
+    assert placed({"payments:write@payments/v1"}, left=set()) == "consumer_lacks_permission"
+
+
+def test_in_a_place_nobody_passes_without_an_identity() -> None:
+    assert build(route("jwt"), "v2", bounded=True)(call_with()).reason == "no_identity"
+
+
+def test_a_public_route_has_no_step_where_places_count() -> None:
+    assert build(route(), "v2", bounded=True) is None

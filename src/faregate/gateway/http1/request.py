@@ -105,8 +105,9 @@ class Fields:
     Host not among them; ``passed``: Host and those lines as one. ``content_length`` -1: none.
     ``deadline_ms``: how long the caller waits, -1 when it does not say. ``framed``: something here concerns
     the body, so ``check_framing`` must be asked. ``close``: the connection ends with the answer.
-    ``prepared``: a place for the sender to keep what it made of these fields. ``base``: the same section
-    without its ``Idempotency-Key``, where that was told apart; ``lines`` and ``passed`` are of the base then.
+    ``count``: lines of the section. ``prepared``: a place for the sender to keep what it made of these
+    fields. ``base``: the same section without its ``Idempotency-Key``, where that was told apart; ``lines``
+    and ``passed`` are of the base then.
     """
 
     api_key: bytes | None = None
@@ -116,6 +117,7 @@ class Fields:
     close: bool = False
     content_length: int = -1
     content_type: bytes = b""
+    count: int = 0
     deadline_ms: int = -1
     expect: bool = False
     forwarded_for: bytes = b""
@@ -142,6 +144,7 @@ class Fields:
         made = self._like(raw)
         made.api_key = api_key or self.api_key
         made.authorization = authorization or self.authorization
+        made.count += 1
         return made
 
     def with_key(self, raw: bytes, key: bytes) -> "Fields":
@@ -150,6 +153,7 @@ class Fields:
         """
         made = self._like(raw)
         made.base = self
+        made.count += 1
         made.idempotency_key = key
         return made
 
@@ -161,6 +165,7 @@ class Fields:
         made.close = self.close
         made.content_length = self.content_length
         made.content_type = self.content_type
+        made.count = self.count
         made.deadline_ms = self.deadline_ms
         made.expect = self.expect
         made.forwarded_for = self.forwarded_for
@@ -210,6 +215,7 @@ def parse_fields(raw: bytes, headers_max: int) -> Fields:  # noqa: C901, PLR0912
     if len(raw) > LINE_BYTES_MAX and max(map(len, split)) > LINE_BYTES_MAX:
         raise Refusal("headers_too_large", reason="line_too_long")
     facts = Fields(raw)
+    facts.count = len(split)
     lines = facts.lines
     seen = 0
     for kind, line, value in _sort(split, lines):

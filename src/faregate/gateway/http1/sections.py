@@ -5,6 +5,7 @@ whole, or as another one with only the credential exchanged. What a section mean
 nothing here can change it, only who works it out.
 """
 
+import re
 from typing import Final
 
 from faregate.gateway.http1.request import TARGET_BYTES_MAX, Fields, parse_fields
@@ -29,6 +30,7 @@ _KEY_BYTES_MAX: Final = 256
 _TOKEN_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
 """What the two may hold (RFC 6750 section 2.1): nothing that leaves anything to parse."""
+_is_visible: Final = re.compile(rb"[!-~]{1,256}").fullmatch
 
 
 class FieldsMemory:
@@ -69,29 +71,36 @@ class FieldsMemory:
         self._keep(raw, fields)
         return fields
 
+    def keyed(self, raw: bytes) -> Fields | None:
+        """The facts of a section that was kept of late but for its ``Idempotency-Key``; None: of any other.
+        Read by each call that ``known`` does not know.
+        """
+        if len(raw) > self.section_bytes_max:
+            return None
+        at, end = _key_line(raw)
+        if at < 0:
+            return None
+        base = self._young.get(raw[:at] + raw[end:])
+        return None if base is None else self._with_key(base, raw, at, end)
+
     def _but_for_key(self, raw: bytes) -> Fields | None:
         """The facts of ``raw`` from those of the same section without its ``Idempotency-Key``, which is
         another in every call; None when it has none or that must be parsed.
         """
-        for line in _IDEMPOTENCY_LINES:
-            at = raw.find(line)
-            if at >= 0:
-                break
-        else:
-            return None
-        end = raw.find(b"\r\n", at + 2)
-        key = raw[at + _IDEMPOTENCY_BEGINS : end]
-        if not 0 < len(key) <= _KEY_BYTES_MAX or key.translate(None, _VISIBLE):
-            return None
-        if raw.count(b"\r\n") - 1 > self._headers_max:
+        at, end = _key_line(raw)
+        if at < 0:
             return None
         try:
             base = self.recall(raw[:at] + raw[end:])
         except Refusal:
             return None  # parsing the whole says what is wrong
-        if base.idempotency_key is not None:
-            return None  # two of them: parsing says what is wrong with that
-        return base.with_key(raw, key)
+        return self._with_key(base, raw, at, end)
+
+    def _with_key(self, base: Fields, raw: bytes, at: int, end: int) -> Fields | None:
+        if base.idempotency_key is not None or base.count >= self._headers_max:
+            return None  # two of them, or one line too many: parsing says what is wrong with that
+        key = raw[at + _IDEMPOTENCY_BEGINS : end]
+        return None if _is_visible(key) is None else base.with_key(raw, key)
 
     def _but_for_credential(self, raw: bytes) -> Fields | None:
         """The facts of ``raw`` from those of the same section without its credential, when that is known.
@@ -140,6 +149,15 @@ class FieldsMemory:
             self._old, self._young = self._young, {}
             self.known = self._young.get
         self._young[raw] = fields
+
+
+def _key_line(raw: bytes) -> tuple[int, int]:
+    """Where the line before an ``Idempotency-Key`` ends, and where that ends; -1 when there is none."""
+    for line in _IDEMPOTENCY_LINES:
+        at = raw.find(line)
+        if at >= 0:
+            return at, raw.find(b"\r\n", at + 2)
+    return -1, -1
 
 
 def _bearer(raw: bytes) -> tuple[int, bytes | None]:

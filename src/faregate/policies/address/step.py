@@ -16,6 +16,7 @@ Range: TypeAlias = "tuple[int, int, int]"
 """IP version, first and last address as numbers."""
 
 ADDRESSES_MAX: Final = 10_000
+CONSUMERS_MAX: Final = 10_000
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
@@ -70,10 +71,18 @@ def build(consumers: Iterable[ReadyConsumer]) -> "Step | None":
             version, number = address
             allowed = ranges.get(identity.consumer)
             if allowed is None:
-                allowed = ranges[identity.consumer] = prepare_ranges(identity.consumer.networks)
+                allowed = _kept(ranges, identity.consumer)
             for wanted, first, last in allowed:
                 if wanted == version and first <= number <= last:
                     return None
         return Refusal("address_denied", reason="address_not_allowed")
 
     return check_address
+
+
+def _kept(ranges: dict[ReadyConsumer, tuple[Range, ...]], consumer: ReadyConsumer) -> tuple[Range, ...]:
+    """Those of ``consumer``, from now on in ``ranges``; some there may be of former revisions."""
+    if len(ranges) >= CONSUMERS_MAX:
+        ranges.clear()
+    made = ranges[consumer] = prepare_ranges(consumer.networks or ())
+    return made

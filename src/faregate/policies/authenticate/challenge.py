@@ -41,6 +41,7 @@ class Reason(StrEnum):
     ISSUED_IN_FUTURE = "issued_in_future"
     UNKNOWN_CONSUMER = "unknown_consumer"
     MALFORMED_KEY = "malformed_key"
+    BAD_CHECKSUM = "bad_checksum"
     UNKNOWN_API_KEY = "unknown_api_key"
     UNKNOWN_CERTIFICATE = "unknown_certificate"
     OTHER_CERTIFICATE = "other_certificate"

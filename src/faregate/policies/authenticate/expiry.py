@@ -7,10 +7,13 @@ from math import inf
 
 from faregate.policies.api_key.step import PREFIX, ApiKeyVerifier
 from faregate.policies.jwt.step import JwtVerifier
+from faregate.policies.mtls.step import CertificateVerifier
 from faregate.snapshot.call import Call
 
 
-def credential_ends(call: Call, jwt: JwtVerifier, api_keys: ApiKeyVerifier) -> float:
+def credential_ends(
+    call: Call, jwt: JwtVerifier, api_keys: ApiKeyVerifier, certificates: CertificateVerifier
+) -> float:
     """Seconds since the epoch; ``inf`` for a call without a credential that ends by itself.
 
     A token that was forgotten since its check counts as ended: a tunnel must not outlive what nobody knows.
@@ -20,7 +23,9 @@ def credential_ends(call: Call, jwt: JwtVerifier, api_keys: ApiKeyVerifier) -> f
         return api_keys.ends(call.api_key or b"")
     if used != b"authorization":
         certificate = call.certificate
-        return inf if call.identity is None or certificate is None else certificate.ends
+        if call.identity is None or certificate is None:
+            return inf
+        return certificates.ends(call, certificate)
     value = call.authorization or b""
     if value.startswith(PREFIX, 7):
         return api_keys.ends(value[7:])

@@ -7,12 +7,13 @@ are refused, for it would depend on the order of checks who calls (RFC 6750 sect
 the jwt, api_key and mtls policies; permissions and addresses to the steps after this.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from faregate.policies.api_key.step import PREFIX, ApiKeyVerifier
 from faregate.policies.api_key.step import build_verifier as build_api_key_verifier
 from faregate.policies.authenticate.challenge import Reason, invalid, missing
+from faregate.policies.authenticate.expiry import credential_ends
 from faregate.policies.jwt.step import JwtVerifier, verifier_for
 from faregate.policies.jwt.step import build_verifier as build_jwt_verifier
 from faregate.policies.mtls.step import build_verifier as build_certificate_verifier
@@ -22,7 +23,7 @@ from faregate.snapshot.data import Route, Snapshot
 from faregate.stores.keysets import KeySets
 
 if TYPE_CHECKING:
-    from faregate.policies.authenticate.index import CredentialIndex
+    from faregate.policies.authenticate.index import CredentialIndex, Part
 
 KINDS: Final = frozenset({"jwt", "api_key", "mtls"})
 
@@ -44,12 +45,30 @@ class Authenticators:
         """``index``: tokens' subjects and API keys, gathered already; else they are ``snapshot``'s."""
         if index is None:
             self.jwt = build_jwt_verifier(snapshot.issuers, snapshot.consumers, ready_consumers, keysets)
-            self.api_keys = build_api_key_verifier(snapshot.consumers, ready_consumers)
+            self.api_keys = build_api_key_verifier(snapshot.consumers, ready_consumers, snapshot.peppers)
         else:
-            self.jwt = verifier_for(snapshot.issuers, index.subjects, keysets)
-            self.api_keys = ApiKeyVerifier(index.keys)
+            self.jwt = verifier_for(snapshot.issuers, index.subjects, keysets, index.terms)
+            self.api_keys = ApiKeyVerifier(index.keys, snapshot.peppers)
         self.certificates = build_certificate_verifier(snapshot.consumers, ready_consumers)
         self._steps: dict[frozenset[str], Step] = {}
+
+    def swap(
+        self, snapshot: Snapshot, index: "CredentialIndex", gone: Iterable["Part"]
+    ) -> Callable[[], None]:
+        """What has the steps made so far prove the callers of ``snapshot``, whose issuers are the same; that
+        cannot fail. ``gone``: consumers that are others now. Raises ``ValueError`` when the credentials
+        cannot be put to work.
+        """
+        certificates = build_certificate_verifier(snapshot.consumers, index.other_consumers())
+        peppered = ApiKeyVerifier(index.keys, snapshot.peppers)
+        subjects = [subject for part in gone for subject in part.subjects]
+
+        def swap() -> None:
+            self.api_keys.take(peppered)
+            self.certificates.take(certificates)
+            self.jwt.take(index.subjects, index.terms, subjects)
+
+        return swap
 
     def step_for(self, route: Route) -> "Step | None":
         """The step of ``route``, None for a public one. Raises ``ValueError`` on an unknown kind."""
@@ -62,6 +81,10 @@ class Authenticators:
         if step is None:
             step = self._steps[kinds] = self._build(kinds)
         return step
+
+    def ends(self, call: Call) -> float:
+        """When the credential that proved ``call``, which was just checked, ends; see ``credential_ends``."""
+        return credential_ends(call, self.jwt, self.api_keys, self.certificates)
 
     def _build(self, kinds: frozenset[str]) -> Step:
         if kinds == {"mtls"}:

@@ -255,7 +255,7 @@ NEVER_KEPT: Final = frozenset(
         "trailer", "transfer-encoding", "upgrade", "via", "www-authenticate", "x-request-id",
     )
 )  # fmt: skip
-"""As ``gateway.stored_answer`` has it, which nothing here imports; a test holds them together."""
+"""As ``records.stored_answer`` has it, which nothing here imports; a test holds them together."""
 
 
 def _may_be_kept(name: str) -> str:

@@ -22,6 +22,10 @@ from faregate.stores.ledger.protocol import COMPLETED, RELEASED, UNKNOWN
 _FINGERPRINT: Final = b"faregate-idem-1"
 _FORM: Final = b"application/x-www-form-urlencoded"
 _INTEGER_MAX: Final = 10**64
+_MEDIA_TYPES_MAX: Final = 256
+_MEDIA_TYPE_BYTES_MAX: Final = 256
+_media_types: Final[dict[bytes, bytes]] = {}
+"""By what came as ``Content-Type``: a service's callers write a few."""
 
 # What a caller can mend differs by cause, and ``parameter`` names the place anyway.
 _DETAILS: Final = {
@@ -152,11 +156,20 @@ def fingerprint(  # noqa: PLR0913, PLR0917 - the lines of what is hashed
         method,
         path.encode(),
         query,
-        media_type(content_type),
+        _media_types.get(content_type) or _learned(content_type),
         version.encode(),
         sha256(counted).hexdigest().encode(),
     )
     return sha256(lines).digest()
+
+
+def _learned(content_type: bytes) -> bytes:
+    if len(_media_types) >= _MEDIA_TYPES_MAX:
+        _media_types.clear()
+    known = media_type(content_type)
+    if len(content_type) <= _MEDIA_TYPE_BYTES_MAX:
+        _media_types[content_type] = known
+    return known
 
 
 def media_type(content_type: bytes) -> bytes:

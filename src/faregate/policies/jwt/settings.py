@@ -12,6 +12,7 @@ from faregate.model.values import (
     ONE_OR_MORE,
     Declared,
     FilePath,
+    Name,
     Reference,
     SecretText,
     Subject,
@@ -19,6 +20,7 @@ from faregate.model.values import (
     one_or_more_schema,
     text_schema,
 )
+from faregate.policies.api_key.settings import Term
 
 ASYMMETRIC: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
@@ -74,8 +76,9 @@ class Issuer(Declared):
     tls: IssuerTls | None = None
 
 
-class JwtCredential(Declared):
+class JwtCredential(Term):
     """Tokens of an issuer whose consumer claim has this value."""
 
+    id: Name | None = None
     issuer: Reference
     subject: Subject

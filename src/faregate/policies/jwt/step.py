@@ -8,7 +8,10 @@ issuer's keys, shared by all.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from faregate.kernel import base64url
 from faregate.kernel.problems import Refusal
@@ -29,17 +32,54 @@ _HEALABLE: Final = frozenset(
 )
 
 
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """What a subject's credential says beside whose it is: a name of its own (or empty), when it begins and
+    ends (0: never).
+    """
+
+    id: str = ""
+    expires: int = 0
+    not_before: int = 0
+
+
+NO_TERMS: Final = Terms()
+NOBODYS: Final[Mapping[str, Terms]] = MappingProxyType({})
+
+
 class ReadyIssuer:
-    """An issuer with its keys and the consumers that its tokens prove, by subject."""
+    """An issuer with its keys and the consumers that its tokens prove, by subject. ``terms``: of those that
+    have any.
+    """
 
-    __slots__ = ("_narrowed", "_subjects", "_whole", "data", "source")
+    __slots__ = ("_narrowed", "_subjects", "_terms", "_whole", "data", "source")
 
-    def __init__(self, data: Issuer, source: KeySource, subjects: Mapping[str, ReadyConsumer]) -> None:
+    def __init__(
+        self,
+        data: Issuer,
+        source: KeySource,
+        subjects: Mapping[str, ReadyConsumer],
+        terms: Mapping[str, Terms] = MappingProxyType({}),
+    ) -> None:
         self.data = data
         self.source = source
         self._subjects = subjects
+        self._terms = terms
         self._whole: dict[str, Identity] = {}  # of those seen: most of 100,000 are idle
         self._narrowed: dict[tuple[str, str | tuple[str, ...]], Identity] = {}
+
+    def take(
+        self,
+        subjects: Mapping[str, ReadyConsumer],
+        terms: Mapping[str, Terms],
+        gone: Iterable[str],
+    ) -> None:
+        """Its tokens prove the consumers of ``subjects`` from now on; those of ``gone`` are others now."""
+        self._subjects, self._terms = subjects, terms
+        names = frozenset(gone)
+        for subject in names:
+            self._whole.pop(subject, None)
+        if names and self._narrowed:
+            self._narrowed = {key: one for key, one in self._narrowed.items() if key[0] not in names}
 
     def identity(self, subject: str, scope: str | tuple[str, ...] | None) -> Identity | None:
         """Who ``subject`` is, with its grants cut to ``scope``; None for a subject that no consumer owns."""
@@ -48,17 +88,27 @@ class ReadyIssuer:
             consumer = self._subjects.get(subject)
             if consumer is None:
                 return None
-            whole = self._whole[subject] = Identity(consumer, credential_id(self.data.name, subject))
+            name = self.terms(subject).id or credential_id(self.data.name, subject)
+            whole = self._whole[subject] = Identity(consumer, name)
         if scope is None:
             return whole
         found = self._narrowed.get((subject, scope))
         if found is None:
             words = frozenset(scope.split(" ") if isinstance(scope, str) else scope)
-            found = Identity(whole.consumer, whole.credential, whole.permissions & words)
+            found = Identity(whole.consumer, whole.credential, narrowed(whole.permissions, words))
             if len(self._narrowed) >= IDENTITIES_MAX:
                 self._narrowed = {}
             self._narrowed[subject, scope] = found
         return found
+
+    def terms(self, subject: str) -> Terms:
+        """What the credential of ``subject`` says beside whose it is."""
+        return self._terms.get(subject, NO_TERMS)
+
+
+def narrowed(permissions: frozenset[str], words: frozenset[str]) -> frozenset[str]:
+    """Those of ``permissions`` that ``words`` name; a grant for one place is named by its permission too."""
+    return frozenset([grant for grant in permissions if grant in words or grant.partition("@")[0] in words])
 
 
 def credential_id(issuer: str, subject: str) -> str:
@@ -84,6 +134,28 @@ class JwtVerifier:
         self._headers: dict[bytes, tuple[str, str | None]] = {}
         self._failures = FailureMemory()
         self.memory = TokenMemory()
+
+    def take(
+        self,
+        subjects: Mapping[str, Mapping[str, ReadyConsumer]],
+        terms: Mapping[str, Mapping[str, Terms]],
+        gone: Iterable[tuple[str, str, ReadyConsumer]],
+    ) -> None:
+        """Proves the consumers of ``subjects``, by issuer's name, from now on. ``gone``: issuer, subject and
+        consumer of those that are others now: what is remembered of their tokens is forgotten.
+        """
+        by_issuer: dict[str, list[str]] = {}
+        consumers: set[str] = set()
+        for name, subject, consumer in gone:
+            by_issuer.setdefault(name, []).append(subject)
+            consumers.add(consumer.name)
+        for issuers in self._issuers.values():
+            for issuer in issuers:
+                name = issuer.data.name
+                issuer.take(subjects.get(name, {}), terms.get(name, NOBODYS), by_issuer.get(name, ()))
+        if consumers:
+            self.memory.forget(consumers)
+        self._failures = FailureMemory()  # who was nobody may be somebody
 
     def check(self, call: Call) -> Verdict:
         """Proves the caller by its ``Authorization`` field, which holds a Bearer value unknown so far."""
@@ -160,6 +232,7 @@ class JwtVerifier:
         identity = issuer.identity(subject, scope)
         if identity is None:
             raise TokenFault(Reason.UNKNOWN_CONSUMER)
+        not_before, expires = _within(issuer.terms(subject), not_before, expires, call.wall)
         return Verified(identity, not_before, expires, keys, bound is not None)
 
     def _read_header(self, start: bytes) -> tuple[str, str | None]:
@@ -227,6 +300,18 @@ class JwtVerifier:
         return verdict
 
 
+def _within(terms: Terms, not_before: float, expires: float, wall: float) -> tuple[float, float]:
+    """When a token may be used whose credential has ``terms``. Raises ``TokenFault`` when not now."""
+    if terms is NO_TERMS:
+        return not_before, expires
+    if wall < terms.not_before:
+        raise TokenFault(Reason.NOT_YET_VALID)
+    ends = float(terms.expires) if terms.expires else expires
+    if ends <= wall:
+        raise TokenFault(Reason.EXPIRED)
+    return max(not_before, float(terms.not_before)), min(expires, ends)
+
+
 def _with_certificate(value: bytes, certificate: PeerCertificate) -> bytes:
     """What a bound token is remembered under; no field's value holds a NUL (F14)."""
     return b"%b\0%b" % (value, certificate.thumbprint)
@@ -242,6 +327,7 @@ def build_verifier(
     work.
     """
     subjects: dict[str, dict[str, ReadyConsumer]] = {}
+    terms: dict[str, dict[str, Terms]] = {}
     for consumer in consumers:
         for credential in consumer.credentials:
             if isinstance(credential, JwtCredential):
@@ -252,13 +338,38 @@ def build_verifier(
                     )
                 credential_id(credential.issuer, credential.subject)  # raises when it is no id
                 owned[credential.subject] = ready_consumers[consumer.name]
-    return verifier_for(issuers, subjects, keysets)
+                told = terms_of(credential)
+                if told is not None:
+                    terms.setdefault(credential.issuer, {})[credential.subject] = told
+    return verifier_for(issuers, subjects, keysets, terms)
+
+
+def terms_of(credential: JwtCredential) -> Terms | None:
+    """Its terms; None for one that has none. Raises ``ValueError`` on an id that no header may carry."""
+    if not credential.id.isprintable():
+        raise ValueError("an id holds characters that no header field may carry")
+    if credential.id or credential.expires or credential.not_before:
+        return Terms(credential.id, credential.expires, credential.not_before)
+    return None
 
 
 def verifier_for(
-    issuers: Iterable[Issuer], subjects: Mapping[str, Mapping[str, ReadyConsumer]], keysets: KeySets
+    issuers: Iterable[Issuer],
+    subjects: Mapping[str, Mapping[str, ReadyConsumer]],
+    keysets: KeySets,
+    terms: Mapping[str, Mapping[str, Terms]] = MappingProxyType({}),
 ) -> JwtVerifier:
-    """A verifier of the tokens of ``issuers``; ``subjects`` by issuer's name. Raises ``KeySetError``."""
+    """A verifier of the tokens of ``issuers``; ``subjects`` and ``terms`` by issuer's name. Raises
+    ``KeySetError``.
+    """
     return JwtVerifier(
-        [ReadyIssuer(issuer, keysets.source_for(issuer), subjects.get(issuer.name, {})) for issuer in issuers]
+        [
+            ReadyIssuer(
+                issuer,
+                keysets.source_for(issuer),
+                subjects.get(issuer.name, {}),
+                terms.get(issuer.name, {}),
+            )
+            for issuer in issuers
+        ]
     )

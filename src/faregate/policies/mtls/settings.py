@@ -9,14 +9,16 @@ from typing import Annotated
 
 from pydantic import model_validator
 
-from faregate.model.values import Declared, FilePath, Subject, fault, parse_word, reads, text_schema
+from faregate.model.values import FilePath, Name, Subject, fault, parse_word, reads, text_schema
+from faregate.policies.api_key.settings import Term
 
 _FINGERPRINT = r"[0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}"
 
 
-class MtlsCredential(Declared):
+class MtlsCredential(Term):
     """A client certificate: its fingerprint, or its subject and who signed it."""
 
+    id: Name | None = None
     sha256: Annotated[
         str | None,
         reads(

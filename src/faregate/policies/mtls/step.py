@@ -14,18 +14,20 @@ from faregate.snapshot.call import Call, Identity, PeerCertificate, ReadyConsume
 from faregate.snapshot.data import Consumer, MtlsCredential
 
 _UNAUTHORIZED: Final = 401
+_ALWAYS: Final = (0, 0)
 
 
 class CertificateVerifier:
     """All certificates of one snapshot, by fingerprint and by subject."""
 
-    __slots__ = ("_by_digest", "_by_subject")
+    __slots__ = ("_by_digest", "_by_subject", "_terms")
 
     def __init__(self) -> None:
         self._by_digest: dict[bytes, Identity] = {}
         self._by_subject: dict[
             tuple[tuple[tuple[str, str], ...], ...], list[tuple[frozenset[bytes], Identity]]
         ] = {}
+        self._terms: dict[Identity, tuple[int, int]] = {}  # of those that begin or end by themselves
 
     def add(self, credential: MtlsCredential, consumer: ReadyConsumer) -> None:
         """Raises ``ValueError`` on one that is no credential, or owned already."""
@@ -41,6 +43,14 @@ class CertificateVerifier:
             owners.append((frozenset(credential.authorities), identity))
         else:
             raise ValueError(f"certificate {credential.id!r} of {consumer.name}: no fingerprint, no subject")
+        if credential.expires or credential.not_before:
+            self._terms[identity] = (credential.not_before, credential.expires)
+
+    def take(self, other: "CertificateVerifier") -> None:
+        """Knows from now on what ``other`` does."""
+        self._by_digest = other._by_digest  # noqa: SLF001 - of this class
+        self._by_subject = other._by_subject  # noqa: SLF001 - likewise
+        self._terms = other._terms  # noqa: SLF001 - likewise
 
     def find(self, certificate: PeerCertificate) -> Identity | None:
         """Whose it is; a fingerprint says more than a name."""
@@ -59,10 +69,20 @@ class CertificateVerifier:
         identity = self.find(certificate)
         if identity is None:
             return invalid(Reason.UNKNOWN_CERTIFICATE)
+        begins, ends = self._terms.get(identity, _ALWAYS)
+        if 0 < ends <= call.wall:
+            return invalid(Reason.EXPIRED)
+        if call.wall < begins:
+            return invalid(Reason.NOT_YET_VALID)
         call.identity = identity
         if identity.consumer.suspended:
             return Refusal("consumer_suspended", reason="consumer_suspended")
         return None
+
+    def ends(self, call: Call, certificate: PeerCertificate) -> float:
+        """When what proved ``call`` ends, in seconds since the epoch."""
+        _, ends = self._terms.get(call.identity, _ALWAYS) if call.identity is not None else _ALWAYS
+        return min(certificate.ends, ends) if ends else certificate.ends
 
     def agrees(self, call: Call, certificate: PeerCertificate) -> Refusal | None:
         """After another credential has passed: a certificate that is a different consumer's refuses the

@@ -23,3 +23,28 @@ Require: TypeAlias = Annotated[
         {"type": "string", "pattern": f"^{_PERMISSION}$"}, "Permissions, all of which the caller needs."
     ),
 ]
+
+_NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}"
+_PLACE: Final = f"{_NAME}(?:/{_NAME})?"
+PLACE: Final = re.compile(_PLACE)
+"""An API, or one version of it."""
+
+Grant: TypeAlias = Annotated[
+    str,
+    reads(
+        parse_word(re.compile(f"{_PERMISSION}(?:@{_PLACE})?"), "not a permission"),
+        "a permission such as payments:write, or payments:write@payments/v2 where it holds only there",
+    ),
+    text_schema(
+        f"{_PERMISSION}(@{_PLACE})?",
+        "A permission; behind `@` the API, or API and version, in which alone it holds.",
+        "payments:write",
+        "payments:write@payments/v2",
+    ),
+]
+
+ApiPlace: TypeAlias = Annotated[
+    str,
+    reads(parse_word(PLACE, "not an API"), "the name of an API, or API/version such as payments/v2"),
+    text_schema(_PLACE, "An API, or one version of it.", "payments", "payouts/v2"),
+]

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faregate.gateway.stored_answer import (
+from faregate.records import stored_answer
+from faregate.records.masking import SENSITIVE_NAMES
+from faregate.records.stored_answer import (
     BODY_BYTES_MAX,
     HEAD_BYTES_MAX,
     NEVER_KEPT,
@@ -16,7 +18,6 @@ from faregate.gateway.stored_answer import (
     shows_card_data,
     unpack_answer,
 )
-from faregate.records.masking import SENSITIVE_NAMES
 from faregate.stores.ledger.protocol import ANSWER_BYTES_MAX
 from tests.records.vectors import TEST_CARDS
 
@@ -51,6 +52,16 @@ def test_fields_of_one_call_are_not_kept_even_when_listed(name: bytes) -> None:
 )
 def test_which_fields_are_kept(line: bytes, more: tuple[bytes, ...], kept: bool) -> None:
     assert unpack_answer(pack_answer(200, [line], b"", more)).head == (line if kept else b"")
+
+
+def test_a_line_is_judged_alike_each_time_and_whatever_a_route_keeps_besides() -> None:
+    lines = [b"ETag: 1\r\n", b"X-Fee: 12\r\n", b"Date: now\r\n"]
+    for _ in range(2):
+        assert unpack_answer(pack_answer(200, lines, b"")).head == lines[0]
+        assert unpack_answer(pack_answer(200, lines, b"", (b"x-fee",))).head == lines[0] + lines[1]
+    for number in range(2_000):
+        pack_answer(200, [b"ETag: %d\r\n" % number, b"ETag: %b\r\n" % (b"e" * 4_000)], b"")
+    assert sum(map(len, stored_answer._kept_lines)) < 1 << 17
 
 
 def test_what_is_too_large_is_not_kept_and_what_fits_fits_the_ledger() -> None:

@@ -1,0 +1,145 @@
+"""How operations travel: requests made, answers read, and what is safe sent again.
+
+Sent again is what no manager can have taken (the connection was refused) and what only reads; a write whose
+answer was lost is not, unless it has an ``Idempotency-Key``, which the client makes where the operation takes
+one. Never more than three times, and never later than the manager's own ``Retry-After`` asks, up to 5 s.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+import httpx2
+
+from faregate.client.errors import Problem, Unreachable, Waiting
+from faregate.client.operation import Operation
+
+TIMEOUT_S: Final = 60.0
+TRIES: Final = 3
+RETRY_S_MAX: Final = 5.0
+_KEY: Final = "idempotency-key"
+_AGAIN: Final = frozenset({429, 503})
+
+
+class Told(NamedTuple):
+    """What the last answer said besides its content. ``revision``: the one that a write made, 0 for none;
+    ``published``: whether the workers of the manager's machine run it; ``etag``: of what was shown.
+    """
+
+    status: int = 0
+    revision: int = 0
+    published: bool = True
+    etag: str = ""
+    request_id: str = ""
+
+
+class Transport:
+    """Connections to one manager."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._sleep = sleep
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx2.Client(
+            base_url=self.url, headers=headers, timeout=TIMEOUT_S, transport=transport, trust_env=False
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def send(
+        self,
+        operation: Operation,
+        values: tuple[object, ...],
+        query: Mapping[str, object],
+        headers: Mapping[str, str],
+        body: object,
+    ) -> tuple[Any, Told]:
+        """The content of the answer, None where there is none. Raises Problem, Unreachable, Waiting."""
+        path = operation.path
+        for name, value in zip(operation.in_path, values, strict=True):
+            path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
+        sent = {name: _header(name, value) for name, value in headers.items() if value}
+        if _KEY in operation.headers:
+            sent.setdefault(_KEY, f'"{secrets.token_hex(16)}"'.encode())
+        request = self._http.build_request(
+            operation.method,
+            path,
+            params={name: _text(value) for name, value in query.items() if value is not None},
+            headers=[(name.encode(), value) for name, value in sent.items()],
+            json=body if body is not None or not operation.body else {},
+        )
+        answer = self._answer(request, again=operation.reads or _KEY in sent)
+        return _read(answer)
+
+    def _answer(self, request: httpx2.Request, *, again: bool) -> httpx2.Response:
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                answer = self._http.send(request)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                if tried == TRIES:
+                    raise Unreachable(f"no manager answers at {self.url}: {error}", sent=False) from error
+                pause = 0.2 * tried
+            except httpx2.TransportError as error:
+                if not again or tried == TRIES:
+                    said = f"the manager at {self.url} gave no answer: {type(error).__name__}"
+                    raise Unreachable(
+                        said if again else f"{said}; the change may have been made", sent=True
+                    ) from error
+                pause = 0.2 * tried
+            else:
+                if answer.status_code not in _AGAIN or not again or tried == TRIES:
+                    return answer
+                pause = _pause(answer.headers.get("retry-after", ""))
+                if pause > RETRY_S_MAX:
+                    return answer
+            self._sleep(pause)
+
+
+def _pause(retry_after: str) -> float:
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 1.0
+
+
+def _header(name: str, value: str) -> bytes:
+    """In UTF-8, on one line; an ETag is quoted on the wire."""
+    value = " ".join(value.split())
+    if name == "if-match" and value != "*" and not value.startswith(('"', "W/")):
+        value = f'"{value}"'
+    return value.encode()
+
+
+def _text(value: object) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _read(answer: httpx2.Response) -> tuple[Any, Told]:
+    content: Any = None
+    if answer.content and "json" in answer.headers.get("content-type", ""):
+        try:
+            content = answer.json()
+        except ValueError:
+            content = None
+    status = answer.status_code
+    if status >= 300:
+        raise Problem(status, content if isinstance(content, dict) else {})
+    if status == 202 and isinstance(content, dict):
+        raise Waiting(content)
+    revision = answer.headers.get("faregate-revision", "")
+    return content, Told(
+        status,
+        int(revision) if revision.isascii() and revision.isdigit() else 0,
+        answer.headers.get("faregate-published", "true") == "true",
+        answer.headers.get("etag", "").removeprefix("W/").strip('"'),
+        answer.headers.get("x-request-id", ""),
+    )

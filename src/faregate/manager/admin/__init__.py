@@ -1,0 +1,1 @@
+"""The admin API: thin HTTP over the use cases in `cases`."""

@@ -1,0 +1,332 @@
+"""The one way in which the configuration changes: judged, compiled, audited and committed, or not at all.
+
+The order is what makes it so. Under the writer's lock the caller's ``plan`` reads what is and says what shall
+be; the compiler takes it or names every error; rows are written; the audit leaf is durable; only then is
+the transaction committed. What fails on the way undoes what came before it. The leaf is the one thing that
+cannot be undone: ``Intent`` remembers its act on disk, and a start that finds an act which was never
+committed adds a leaf that says so. Publishing follows by itself and is nobody's condition.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from faregate.kernel import canonical_json
+from faregate.manager.cases.differences import differences
+from faregate.manager.cases.domain import Actor, Change, Json, Revision, compiled_change
+from faregate.manager.cases.errors import Held, Invalid, Stale, Unavailable
+from faregate.manager.cases.ports import Audit, Clock, Compiler, Diagnostic, Envelope, Publisher
+from faregate.manager.database import revisions as revision_rows
+from faregate.manager.database.engine import Database, DatabaseError
+from faregate.manager.database.entries import Entries
+
+REASON_CHARACTERS_MAX: Final = 1000
+DIFFERENCES_AUDITED_MAX: Final = 200
+"""An audit leaf shows so many changed fields, and the digest of all of them."""
+
+Plan = Callable[[AsyncConnection], Awaitable[Sequence[Change]]]
+Guard = Callable[[AsyncConnection, "Why", Sequence[Change]], Awaitable[None]]
+"""Raises what must not be."""
+Gate = Callable[[AsyncConnection, Actor, "Why", Sequence[Change]], Awaitable[Held | None]]
+"""Decides whether changes take effect now: None, or how they wait. Its own rows are committed either way."""
+Also = Callable[[AsyncConnection, "Revision | Held | None"], Awaitable[None]]
+"""Writes more in the same transaction: what came of it, None where nothing changes."""
+
+
+class Intent:
+    """The act that is being audited, in a small file: what a start must know of an end in between."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def begin(self, act: str) -> None:
+        self._path.write_text(act, "ascii")
+
+    def end(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def left(self) -> str:
+        """An act that may not have been committed, empty when there is none."""
+        with suppress(OSError, UnicodeDecodeError):
+            return self._path.read_text("ascii")
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What stands behind a change. ``kind``: edit, apply, rollback, credential."""
+
+    kind: str
+    reason: str = ""
+    rolled_back_to: int | None = None
+    change_request: str | None = None
+    origin: str = "api"
+    force: bool = False
+    """What guards callers is told to stand aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What ``check`` finds: all errors, and what would change."""
+
+    diagnostics: Sequence[Diagnostic]
+    changes: Sequence[Change]
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        return errors_of(self.diagnostics)
+
+
+def errors_of(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+    return [one for one in diagnostics if one.get("level") == "error"]
+
+
+class Committing:
+    """Commits changes one after another. Its parts are shared with those who only read."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - it ties together as many
+        self,
+        database: Database,
+        entries: Entries,
+        compiler: Compiler,
+        publisher: Publisher,
+        audit: Audit,
+        envelope: Envelope,
+        clock: Clock,
+        intent: Intent,
+        turn: asyncio.Lock,
+    ) -> None:
+        self.database = database
+        self.entries = entries
+        self.compiler = compiler
+        self.publisher = publisher
+        self.audit = audit
+        self.envelope = envelope
+        self.clock = clock
+        self._intent = intent
+        self.turn = turn
+        """Held while compiler and database may differ."""
+        self.guards: list[Guard] = []
+        self.gate: Gate | None = None
+        self._at_work: set[asyncio.Future[Revision | None]] = set()
+        self.seen = 0
+        """The newest revision that compiler and publisher know."""
+        self.least_number: Callable[[], int] = lambda: 0
+        """Numbers up to this one are taken on this machine, by revisions of the file."""
+
+    def hashed(self, value: str) -> str:
+        """The keyed hash under which a secret appears in differences."""
+        return self.envelope.keyed_hash(value.encode(), "difference")[:16]
+
+    def digest_of(self, changes: Sequence[Change]) -> tuple[str, list[dict[str, Json]]]:
+        """SHA-256 of all differences in canonical form, and the differences."""
+        found = [one.as_json() for change in changes for one in differences(change, self.hashed)]
+        told: Json = list(found)
+        return hashlib.sha256(canonical_json.encode(told).encode()).hexdigest(), found
+
+    async def commit(self, actor: Actor, why: Why, plan: Plan, also: Also | None = None) -> Revision | None:
+        """Brings about what ``plan`` says; None when nothing changes. ``also`` writes more in the same
+        transaction. Once begun it goes to its end, whoever asked for it leaves. Raises whatever ``plan``
+        raises, Held, Invalid, Unavailable.
+        """
+        work = asyncio.ensure_future(self._in_turn(actor, why, plan, also))
+        self._at_work.add(work)
+        work.add_done_callback(self._done)
+        return await asyncio.shield(work)
+
+    def _done(self, work: "asyncio.Future[Revision | None]") -> None:
+        self._at_work.discard(work)
+        if not work.cancelled():
+            work.exception()  # whoever asked for it may have left
+
+    async def settle(self) -> None:
+        """Waits for what has begun."""
+        await asyncio.gather(*self._at_work, return_exceptions=True)
+
+    async def _in_turn(self, actor: Actor, why: Why, plan: Plan, also: Also | None) -> Revision | None:
+        async with self.turn:
+            taken: list[bool] = []
+            try:
+                revision, changes = await self._commit(actor, why, plan, also, taken)
+            except DatabaseError as error:
+                raise Unavailable(str(error)) from error
+            finally:
+                if taken:
+                    await self.compiler.undo()
+            if revision is not None:
+                self.seen = revision.number
+                told = [change.for_compiler() for change in changes]
+                await self.publisher.committed(revision.number, told)
+                self.compiler.kept()
+        return revision
+
+    async def _commit(
+        self, actor: Actor, why: Why, plan: Plan, also: Also | None, taken: list[bool]
+    ) -> tuple[Revision | None, Sequence[Change]]:
+        """``taken`` is filled while the compiler holds what is not committed."""
+        await self.recover()
+        async with self.database.writing() as connection:
+            await self.follow(connection)
+            changes = [change for change in await plan(connection) if _alters(change)]
+            if not changes:
+                if also is not None:
+                    await also(connection, None)
+                return None, ()
+            for guard in self.guards:
+                await guard(connection, why, changes)
+            held = None if self.gate is None else await self.gate(connection, actor, why, changes)
+            if held is not None and also is not None:
+                await also(connection, held)
+            revision = None
+            if held is None:
+                await self._compile(changes)
+                taken.append(True)
+                revision = await self._write(connection, actor, why, changes, also)
+        if held is not None:
+            raise held
+        taken.clear()
+        self._intent.end()
+        return revision, changes
+
+    async def _compile(self, changes: Sequence[Change]) -> None:
+        wrong = errors_of(await self.compiler.apply([change.for_compiler() for change in changes]))
+        if wrong:
+            raise Invalid(summary(wrong), wrong)
+
+    async def look(self) -> None:
+        """Follows what other machines committed, if anything. Raises Unavailable."""
+        async with self.turn:
+            try:
+                async with self.database.reading() as connection:
+                    await self.follow(connection)
+            except DatabaseError as error:
+                raise Unavailable(str(error)) from error
+
+    async def follow(self, connection: AsyncConnection) -> None:
+        """Takes over what managers of other machines committed. Raises Unavailable."""
+        head = await revision_rows.head(connection)
+        if head <= self.seen:
+            return
+        changed = [
+            compiled_change(section, name, None if entry is None else entry.content)
+            for section, name, entry in await self.entries.changed_after(connection, self.seen)
+        ]
+        wrong = errors_of(await self.compiler.apply(changed)) if changed else []
+        if wrong:
+            raise Unavailable(f"Revision {head} of another machine does not fit this one: {summary(wrong)}")
+        self.seen = head
+        await self.publisher.committed(head, changed)
+        self.compiler.kept()
+
+    async def _write(
+        self,
+        connection: AsyncConnection,
+        actor: Actor,
+        why: Why,
+        changes: Sequence[Change],
+        also: Also | None,
+    ) -> Revision:
+        number = max(await revision_rows.head(connection), self.least_number()) + 1
+        digest, found = self.digest_of(changes)
+        revision = Revision(
+            number,
+            self.clock(),
+            why.kind,
+            actor.person,
+            why.reason[:REASON_CHARACTERS_MAX],
+            len(changes),
+            digest,
+            why.rolled_back_to,
+            why.change_request,
+        )
+        act = secrets.token_hex(16)
+        await revision_rows.add(connection, revision, act)
+        await self.entries.write(connection, number, changes, why.origin)
+        if also is not None:
+            await also(connection, revision)
+        detail: dict[str, Json] = {
+            "act": act,
+            "credential": actor.credential,
+            "from": actor.address,
+            "request_id": actor.request_id,
+            "kind": why.kind,
+            "reason": revision.reason,
+            "digest": digest,
+            "changes": len(changes),
+            "differences": [_no_floats(one) for one in found[:DIFFERENCES_AUDITED_MAX]],
+        }
+        if why.change_request is not None:
+            detail["change_request"] = why.change_request
+        self._intent.begin(act)
+        seq = await self.audit.append("revision.committed", actor.person, f"revision/{number}", detail)
+        await revision_rows.audited(connection, number, seq)
+        return revision
+
+    async def recover(self) -> None:
+        """Tells the audit tree of an act that it may hold and that was never committed: at start, and after a
+        commit that failed.
+        """
+        act = self._intent.left()
+        if not act:
+            return
+        async with self.database.reading() as connection:
+            committed = await revision_rows.has_act(connection, act)
+        if not committed:
+            await self.audit.append("revision.void", "manager", f"act/{act}", {"act": act})
+        self._intent.end()
+
+    async def check(self, plan: Plan) -> Judgement:
+        """What ``commit`` would do, and what is wrong with it; changes nothing. Raises as ``plan``,
+        Unavailable.
+        """
+        try:
+            async with self.database.reading() as connection:
+                changes = [change for change in await plan(connection) if _alters(change)]
+        except DatabaseError as error:
+            raise Unavailable(str(error)) from error
+        found = await self.compiler.check([change.for_compiler() for change in changes]) if changes else []
+        return Judgement(found, changes)
+
+
+def _no_floats(value: Json) -> Json:
+    """An audit record has none (payments.md section 8): they become text."""
+    if isinstance(value, float):
+        return canonical_json.number(value)
+    if isinstance(value, dict):
+        return {key: _no_floats(one) for key, one in value.items()}
+    return [_no_floats(one) for one in value] if isinstance(value, list) else value
+
+
+def _alters(change: Change) -> bool:
+    if change.before is None or change.after is None:
+        return change.before is not change.after
+    return change.team != change.team_before or canonical_json.encode(change.before) != canonical_json.encode(
+        change.after
+    )
+
+
+def summary(wrong: Sequence[Diagnostic]) -> str:
+    first = f"{wrong[0].get('path', '')}: {wrong[0].get('message', '')}"
+    more = len(wrong) - 1
+    return f"{first}; and {more} more" if more else first
+
+
+def on_base(base: int | None, plan: Plan) -> Plan:
+    """``plan`` where ``base`` is the newest revision, or None; else Stale: it was made for another state."""
+    if base is None:
+        return plan
+
+    async def based(connection: AsyncConnection) -> Sequence[Change]:
+        head = await revision_rows.head(connection)
+        if base != head:
+            raise Stale(f"Revision {head} came since revision {base}; plan again.", revision=head)
+        return await plan(connection)
+
+    return based

@@ -1,0 +1,110 @@
+"""Revisions: listed, shown with what they changed, and gone back to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from faregate.manager.cases import permits
+from faregate.manager.cases.committing import Committing, Judgement, Plan, Why, on_base
+from faregate.manager.cases.configuration import difference_of
+from faregate.manager.cases.domain import APPLIED, EVERYWHERE, Actor, Change, Json, Revision
+from faregate.manager.cases.errors import NotFound, Unavailable
+from faregate.manager.database import revisions as revision_rows
+from faregate.manager.database.engine import DatabaseError
+
+PAGE_MAX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A revision and what it changed, secrets hidden."""
+
+    revision: Revision
+    differences: Sequence[dict[str, Json]]
+
+
+class History:
+    def __init__(self, committing: Committing) -> None:
+        self._committing = committing
+
+    async def revision_list(self, actor: Actor, *, before: int = 0, size: int = 100) -> Sequence[Revision]:
+        """The newest revisions before number ``before``, newest first. Raises Forbidden."""
+        permits.demand_anywhere(actor, "see")
+        try:
+            async with self._committing.database.reading() as connection:
+                return await revision_rows.page(connection, before, min(size, PAGE_MAX))
+        except DatabaseError as error:
+            raise Unavailable(str(error)) from error
+
+    async def revision_get(self, actor: Actor, number: int) -> Shown:
+        """One revision, with what of it ``actor`` may see. Raises NotFound."""
+        permits.demand_anywhere(actor, "see")
+        try:
+            async with self._committing.database.reading() as connection:
+                revision = await revision_rows.get(connection, number)
+                if revision is None:
+                    raise NotFound("There is no such revision.")
+                changes = await self._committing.entries.of_revision(connection, number)
+        except DatabaseError as error:
+            raise Unavailable(str(error)) from error
+        seen = [change for change in changes if _sees(actor, change)]
+        return Shown(revision, difference_of(seen, self._committing))
+
+    async def rollback(
+        self, actor: Actor, number: int, *, reason: str = "", force: bool = False, base: int | None = None
+    ) -> Revision | None:
+        """Makes the configuration what it was at revision ``number``, by a new revision; None when it is
+        already. Credentials stay: what was revoked remains so. Raises NotFound, Invalid,
+        Forbidden, Stale when ``base`` is told and is not the newest revision.
+        """
+        why = Why("rollback", reason, rolled_back_to=number, force=force)
+        return await self._committing.commit(actor, why, on_base(base, self.rolling_back(actor, number)))
+
+    async def rollback_plan(self, actor: Actor, number: int) -> Judgement:
+        """What ``rollback`` would change."""
+        permits.demand_anywhere(actor, "see")
+        return await self._committing.check(self.rolling_back(actor, number))
+
+    def rolling_back(self, actor: Actor, number: int) -> Plan:
+        """The plan of a ``rollback``."""
+
+        async def plan(connection: AsyncConnection) -> Sequence[Change]:
+            permits.demand(actor, "write", (EVERYWHERE,), noun="revision")
+            if number != 0 and await revision_rows.get(connection, number) is None:
+                raise NotFound("There is no such revision.")
+            entries = self._committing.entries
+            own = {section: set(await self._committing.compiler.file_names(section)) for section in APPLIED}
+            changes: list[Change] = []
+            for section, name, present in await entries.changed_after(connection, number):
+                if section not in APPLIED or name in own[section]:
+                    continue
+                former = await entries.state_at(connection, section, name, number)
+                changes.append(
+                    Change(
+                        section,
+                        name,
+                        None if present is None else present.content,
+                        None if former is None else former.content,
+                        "" if former is None else former.team,
+                        "" if present is None else present.team,
+                    )
+                )
+            gone = {one.name for one in changes if one.section == "consumers" and one.after is None}
+            if gone:
+                changes += [
+                    Change("credentials", one.name, one.content, None, "", one.team)
+                    for one in await entries.page(connection, "credentials")
+                    if one.content.get("consumer") in gone
+                ]
+            return changes
+
+        return plan
+
+
+def _sees(actor: Actor, change: Change) -> bool:
+    return any(
+        permits.may(actor, "see", permits.scopes_of(change.section, change.name, team))
+        for team in {change.team, change.team_before}
+    )

@@ -1,0 +1,158 @@
+"""The life of versions: draft, active, deprecated, retired; and what guards its callers.
+
+Whichever way a change comes, by the state's own operation, a written entry, an applied file or a rollback, a
+version that is still called is not retired or removed, and an active version's contract is not broken, unless
+somebody says so by force. What is asked of usage is a week: merchants who settle on Fridays are seen.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from faregate.compile.openapi.diff import compare
+from faregate.compile.openapi.document import Document, DocumentError
+from faregate.manager.cases.committing import Committing, Why
+from faregate.manager.cases.configuration import Configuration, Precondition
+from faregate.manager.cases.domain import Actor, Change, Content, Json, Revision
+from faregate.manager.cases.errors import Conflict, Invalid, NotFound, PreconditionMissing, Stale, StillUsed
+from faregate.manager.cases.standing import HOUR_MS
+from faregate.manager.database.gateways import usage_since
+
+State: TypeAlias = Literal["draft", "active", "deprecated", "retired"]
+
+USED_HOURS: Final = 24 * 7
+CALLERS_SHOWN_MAX: Final = 50
+_NEXT: Final[Mapping[State, frozenset[State]]] = {
+    "draft": frozenset({"active"}),
+    "active": frozenset({"deprecated"}),
+    "deprecated": frozenset({"active", "retired"}),
+    "retired": frozenset({"deprecated"}),
+}
+"""What follows what; each step but the first can be taken back."""
+
+
+class Breaking(Conflict):
+    """An active version's contract would be broken; ``changes`` names each."""
+
+    code, title = "breaking_change", "Breaking change"
+
+
+class Lifecycle:
+    """``guard`` belongs to every commit; the use case changes a version's state."""
+
+    def __init__(self, configuration: Configuration, committing: Committing) -> None:
+        self._configuration = configuration
+        self._committing = committing
+
+    async def version_state(  # noqa: PLR0913 - a state has its dates
+        self,
+        actor: Actor,
+        api: str,
+        version: str,
+        state: State,
+        *,
+        members: Mapping[str, Json],
+        condition: Precondition,
+        force: bool = False,
+        reason: str = "",
+    ) -> Revision | None:
+        """Moves a version to ``state``; ``members``: deprecated_at, sunset_at, successor. Raises StillUsed,
+        Conflict, NotFound, Stale.
+        """
+
+        async def plan(connection: AsyncConnection) -> Sequence[Change]:
+            entry = await self._configuration.writable(connection, actor, "apis", api)
+            if entry is None:
+                raise NotFound("There is no such API.")
+            if not condition.match:
+                raise PreconditionMissing("Say which state is meant: If-Match with the API's ETag.")
+            if condition.match not in {"*", entry.digest}:
+                raise Stale(f"The API was changed by revision {entry.revision} since.", etag=entry.digest)
+            versions = entry.content.get("versions")
+            present = versions.get(version) if isinstance(versions, dict) else None
+            if not isinstance(versions, dict) or not isinstance(present, dict):
+                raise NotFound("There is no such version.")
+            before = state_of(present)
+            if state != before and state not in _NEXT[before] and not force:
+                steps = " or ".join(sorted(_NEXT[before]))
+                raise Conflict(f"A version that is {before} becomes {steps}; anything else needs force.")
+            told = {
+                **present,
+                **{key: one for key, one in members.items() if one is not None},
+                "state": state,
+            }
+            content: Content = {**entry.content, "versions": {**versions, version: told}}
+            return [Change("apis", api, entry.content, content, entry.team, entry.team)]
+
+        return await self._committing.commit(actor, Why("edit", reason, force=force), plan)
+
+    async def guard(self, connection: AsyncConnection, why: Why, changes: Sequence[Change]) -> None:
+        """Raises StillUsed, Breaking."""
+        if why.force:
+            return
+        for change in changes:
+            if change.section == "apis" and change.before is not None:
+                await self._guard_api(connection, change.name, change.before, change.after or {})
+
+    async def _guard_api(
+        self, connection: AsyncConnection, api: str, before: Content, after: Content
+    ) -> None:
+        former, present = versions_of(before), versions_of(after)
+        for name, version in former.items():
+            state = state_of(version)
+            ends = name not in present or (state_of(present[name]) == "retired")
+            if ends and state in {"active", "deprecated"}:
+                await self._demand_unused(connection, api, name)
+            if state == "active" and name in present and state_of(present[name]) == "active":
+                _demand_compatible(f"{api}/{name}", {**before, **version}, {**after, **present[name]})
+
+    async def _demand_unused(self, connection: AsyncConnection, api: str, version: str) -> None:
+        since = self._committing.clock() // HOUR_MS - USED_HOURS
+        callers = await usage_since(connection, since, api=api, version=version, size=CALLERS_SHOWN_MAX)
+        if callers:
+            shown = [
+                {
+                    "consumer": one.consumer,
+                    "credential": one.credential,
+                    "calls": one.calls,
+                    "last_ms": one.last_ms,
+                }
+                for one in callers
+            ]
+            raise StillUsed(
+                f"{api}/{version} was called with {len(callers)} credentials in the last week; "
+                "force ends it all the same.",
+                callers=shown,
+            )
+
+
+def versions_of(content: Content) -> dict[str, Content]:
+    """The versions of an API, however they are chosen."""
+    versions = content.get("versions")
+    if not isinstance(versions, dict):
+        return {}
+    return {name: one for name, one in versions.items() if isinstance(one, dict)}
+
+
+def state_of(version: Content) -> State:
+    state = version.get("state", "active")
+    return state if state in {"draft", "active", "deprecated", "retired"} else "active"  # type: ignore[return-value]  # one of them
+
+
+def _demand_compatible(where: str, before: Content, after: Content) -> None:
+    old, new = before.get("openapi"), after.get("openapi")
+    if not isinstance(old, dict) or not isinstance(new, dict) or old == new:
+        return
+    try:
+        found = [one for one in compare(Document(old), Document(new)) if one.breaking]
+    except DocumentError as error:
+        raise Invalid(f"{where}: {error}") from error
+    if found:
+        shown = [
+            {"path": one.pointer, "operation": one.operation, "message": one.message}
+            for one in found[:CALLERS_SHOWN_MAX]
+        ]
+        raise Breaking(
+            f"{where} is active, and this would break its callers: {found[0].message}", changes=shown
+        )

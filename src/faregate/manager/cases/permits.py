@@ -1,0 +1,80 @@
+"""Who may do what to what: the one place that decides it.
+
+A grant is a role in a scope: everywhere, a team's entries, or one API. What a person may not even see answers
+as if it were not there, and so does everything of another team (http-rules.md section 12). Writing needs
+operator, deciding on others' changes approver, people and keys of the house owner. An owner may do what an
+operator may; nobody may decide on a change of their own, which ``changes`` holds.
+"""
+
+from collections.abc import Iterable
+from typing import Final, Literal, TypeAlias
+
+from faregate.manager.cases.domain import EVERYWHERE, Actor, Entry, Role, Section
+from faregate.manager.cases.errors import Forbidden, NotFound
+
+Need: TypeAlias = Literal["see", "write", "decide", "own", "audit"]
+
+_ROLES: Final[dict[Need, frozenset[Role]]] = {
+    "see": frozenset({"viewer", "operator", "approver", "owner", "auditor"}),
+    "write": frozenset({"operator", "owner"}),
+    "decide": frozenset({"approver", "owner"}),
+    "own": frozenset({"owner"}),
+    "audit": frozenset({"auditor", "owner"}),
+}
+
+
+def scopes(actor: Actor, need: Need) -> frozenset[str]:
+    """Where ``actor`` holds a role that ``need`` takes."""
+    return frozenset(grant.scope for grant in actor.grants if grant.role in _ROLES[need])
+
+
+def scopes_of(section: Section | str, name: str, team: str) -> frozenset[str]:
+    """The scopes that an entry lies in."""
+    found = {EVERYWHERE}
+    if team:
+        found.add(f"team:{team}")
+    if section == "apis":
+        found.add(f"api:{name}")
+    return frozenset(found)
+
+
+def may(actor: Actor, need: Need, lies_in: Iterable[str] = (EVERYWHERE,)) -> bool:
+    return not scopes(actor, need).isdisjoint(lies_in)
+
+
+def demand(actor: Actor, need: Need, lies_in: Iterable[str] = (EVERYWHERE,), *, noun: str = "thing") -> None:
+    """Raises NotFound for what ``actor`` may not see, Forbidden for what it may see and not do."""
+    places = frozenset(lies_in)
+    if may(actor, need, places):
+        return
+    if may(actor, "see", places):
+        raise Forbidden(f"This needs the role {_least(need)} for it.")
+    raise NotFound(f"There is no such {noun}.")
+
+
+def demand_entry(actor: Actor, need: Need, entry: Entry) -> None:
+    """As ``demand``, for an entry."""
+    demand(actor, need, scopes_of(entry.section, entry.name, entry.team), noun=NOUNS[entry.section])
+
+
+def demand_anywhere(actor: Actor, need: Need) -> None:
+    """For lists and the like, which show each what is theirs. Raises Forbidden."""
+    if not scopes(actor, need):
+        raise Forbidden(f"This needs the role {_least(need)}.")
+
+
+NOUNS: Final[dict[str, str]] = {
+    "issuers": "issuer",
+    "upstreams": "upstream",
+    "plans": "plan",
+    "groups": "group",
+    "consumers": "consumer",
+    "apis": "API",
+    "credentials": "credential",
+}
+
+
+def _least(need: Need) -> str:
+    return {"see": "viewer", "write": "operator", "decide": "approver", "own": "owner", "audit": "auditor"}[
+        need
+    ]

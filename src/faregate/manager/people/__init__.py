@@ -1,0 +1,1 @@
+"""Who may use the manager: users, roles, tokens, sessions, and what waits for a second person."""

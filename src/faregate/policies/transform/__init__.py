@@ -1,0 +1,1 @@
+"""Small changes that carry a message from one version of an API to another."""

@@ -1,0 +1,1 @@
+"""Holding calls against the API's OpenAPI document."""
