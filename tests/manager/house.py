@@ -99,8 +99,15 @@ class Workers:
     def __init__(self) -> None:
         self.committed_numbers: list[int] = []
 
-    async def committed(self, number: int, changes: Sequence[Mapping[str, object]]) -> None:
+    def again(self) -> None:
+        """They are there at once, every time."""
+
+    async def misfit(self, message: str) -> None:
+        assert not message
+
+    async def committed(self, number: int, changes: Sequence[Mapping[str, object]], after: int) -> None:
         assert changes
+        assert after < number
         self.committed_numbers.append(number)
 
     async def published(self, number: int, timeout_s: float) -> bool:

@@ -77,18 +77,15 @@ class House:
         self._id = _gateway_id(house.data)
         with contextlib.suppress(OSError):  # one that cannot be reached has it written down in its own time
             await tell(house.data, Command("audit"), AUDIT_S)
-        if await self._spreading.align():
-            self._compiler.restart()
-        async with house.database.reading() as connection:
-            house.committing.seen = await revision_rows.head(connection)
+        house.committing.seen = await self._spreading.align()
         house.committing.least_number = lambda: max(self._facts.revision, house.canary.taken)
         house.canary.trial = trying = Trying(self._compiler, house.data, self._totals.arms)
         with contextlib.suppress(OSError):  # whose manager is gone: nobody judges it
             await trying.end("its manager has ended")
-        self._facts.reloaded = self._compiler.restart
+        self._facts.reloaded = self._reloaded
         house.approving = lambda: self._facts.managing.approval
         house.oidc.settings = lambda: self._facts.managing.sign_in
-        if self._facts.revision < house.committing.seen:
+        if house.committing.seen:  # also where the numbers agree: a reload may have read an older replica
             self._spreading.want(house.committing.seen)
         loops: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (USAGE_S, self._lay_usage),
@@ -99,6 +96,11 @@ class House:
             loops.append((LOOK_S, house.secrets.follow))
             loops.append((LOOK_S, house.committing.look))
         self._work = [asyncio.create_task(_every(seconds, act)) for seconds, act in loops]
+
+    def _reloaded(self) -> None:
+        """The file was put to work, with the replica as it was when it was read."""
+        self._compiler.restart()
+        self._spreading.again()
 
     async def whole(self) -> tuple[int, list[Change]]:
         """All of the database's entries as the compiler takes them, and their revision."""
@@ -167,10 +169,10 @@ async def open_house(data: Path, totals: Totals, facts: Facts) -> House:
         await made[0].acknowledge(revision, failure)
 
     turn = asyncio.Lock()
-    spreading = Spreading(data, Publisher(compiler, data, turn), whole, acknowledge)
-    management = await open_management(
-        data, facts.managing, Compiling(compiler), spreading, Auditing(audit), turn=turn
-    )
+    compiling = Compiling(compiler)
+    publisher = Publisher(compiler, data, turn)
+    spreading = Spreading(data, publisher, whole, acknowledge, compiling, turn)
+    management = await open_management(data, facts.managing, compiling, spreading, Auditing(audit), turn=turn)
     try:
         house = House(management, compiler, spreading, audit, totals, facts)
         made.append(house)

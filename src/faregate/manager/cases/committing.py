@@ -10,7 +10,7 @@ committed adds a leaf that says so. Publishing follows by itself and is nobody's
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +116,7 @@ class Committing:
         self.guards: list[Guard] = []
         self.gate: Gate | None = None
         self._at_work: set[asyncio.Future[Revision | None]] = set()
+        self._ended: list[Mapping[str, object]] = []
         self.seen = 0
         """The newest revision that compiler and publisher know."""
         self.least_number: Callable[[], int] = lambda: 0
@@ -161,9 +162,9 @@ class Committing:
                 if taken:
                     await self.compiler.undo()
             if revision is not None:
-                self.seen = revision.number
+                after, self.seen = self.seen, revision.number
                 told = [change.for_compiler() for change in changes]
-                await self.publisher.committed(revision.number, told)
+                await self.publisher.committed(revision.number, told, after)
                 self.compiler.kept()
         return revision
 
@@ -220,10 +221,26 @@ class Committing:
         ]
         wrong = errors_of(await self.compiler.apply(changed)) if changed else []
         if wrong:
-            raise Unavailable(f"Revision {head} of another machine does not fit this one: {summary(wrong)}")
-        self.seen = head
-        await self.publisher.committed(head, changed)
+            message = f"Revision {head} of another machine does not fit this one: {summary(wrong)}"
+            await self._end_access(changed)
+            await self.publisher.misfit(message)
+            raise Unavailable(message)
+        after, self.seen = self.seen, head
+        await self.publisher.committed(head, changed, after)
         self.compiler.kept()
+        await self.publisher.misfit("")
+
+    async def _end_access(self, changed: Sequence[Mapping[str, object]]) -> None:
+        """Of changes that do not fit as a whole, takes over alone what ends somebody's access: a revoked key
+        must be dead here too, whatever else keeps this machine behind.
+        """
+        ending = [one for one in changed if _ends_access(one)]
+        if not ending or ending == self._ended or errors_of(await self.compiler.apply(ending)):
+            return
+        self._ended = ending
+        await self.publisher.committed(self.seen, ending, self.seen)
+        self.compiler.kept()
+        self.publisher.again()
 
     async def _write(
         self,
@@ -293,6 +310,15 @@ class Committing:
             raise Unavailable(str(error)) from error
         found = await self.compiler.check([change.for_compiler() for change in changes]) if changes else []
         return Judgement(found, changes)
+
+
+def _ends_access(change: Mapping[str, object]) -> bool:
+    content = change["content"]
+    if change["section"] == "credentials":
+        return content is None
+    return (
+        change["section"] == "consumers" and isinstance(content, dict) and content.get("state") == "suspended"
+    )
 
 
 def _no_floats(value: Json) -> Json:

@@ -58,7 +58,7 @@ def _compare(path: str, before: Json, after: Json, hashed: Hash) -> Iterator[Dif
 
 
 def _secret(path: str, before: Json, after: Json, hashed: Hash) -> Iterator[Difference]:
-    told = [None if value is None else f"{MASK} {hashed(str(value))}" for value in (before, after)]
+    told = [None if value is None else f"{MASK} {hashed(_text(value))}" for value in (before, after)]
     if told[0] != told[1]:
         yield Difference(path, told[0], told[1])
 
@@ -89,7 +89,7 @@ def _by_identity(items: list[Json]) -> dict[str, Json] | None:
 def _hidden(value: Json, hashed: Hash) -> Json:
     if isinstance(value, dict):
         return {
-            key: f"{MASK} {hashed(str(one))}"
+            key: f"{MASK} {hashed(_text(one))}"
             if key in _HIDDEN_KEYS and one is not None
             else _hidden(one, hashed)
             for key, one in value.items()
@@ -97,6 +97,11 @@ def _hidden(value: Json, hashed: Hash) -> Json:
     if isinstance(value, list):
         return [_hidden(one, hashed) for one in value]
     return value
+
+
+def _text(value: Json) -> str:
+    """A secret as it is hashed: the same for the same value, in whichever order its members came."""
+    return value if isinstance(value, str) else canonical_json.encode(value)
 
 
 def _same(before: Json, after: Json) -> bool:

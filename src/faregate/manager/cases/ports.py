@@ -42,8 +42,16 @@ class Compiler(Protocol):
 class Publisher(Protocol):
     """Brings committed revisions into the workers of this machine, the newest first."""
 
-    async def committed(self, number: int, changes: Sequence[Mapping[str, object]]) -> None:
-        """Revision ``number`` was committed with these changes; it is on its way from now on."""
+    async def committed(self, number: int, changes: Sequence[Mapping[str, object]], after: int) -> None:
+        """Revision ``number`` was committed, these changes after revision ``after``; it is on its way from
+        now on.
+        """
+
+    def again(self) -> None:
+        """What is wanted is made sure of anew."""
+
+    async def misfit(self, message: str) -> None:
+        """Another machine's revision does not fit this one's file; empty: it does."""
 
     async def published(self, number: int, timeout_s: float) -> bool:
         """Waits until the workers run ``number`` or a later one; False when they do not in time."""

@@ -65,6 +65,9 @@ class Database:
         try:
             async with self._engine.connect() as bare:
                 connection = await bare.execution_options(faregate_aim=aim)
+                if aim == "write" and not self.embedded:
+                    # a repeatable view would be taken by the wait for the lock, before the others' commits
+                    connection = await connection.execution_options(isolation_level="READ COMMITTED")
                 async with connection.begin():
                     yield connection
         except (SQLAlchemyError, OSError) as error:

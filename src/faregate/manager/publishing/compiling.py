@@ -42,6 +42,10 @@ class Compiling:
     def anew(self) -> None:
         self._compiler.restart()
 
+    def holds(self) -> bool:
+        """Whether the child still has what was applied to it last."""
+        return self._applied_to is not None and self._compiler.loaded is self._applied_to
+
     async def file_entry(self, section: Section, name: str) -> Content | None:
         names = await self.file_names(section)
         at = bisect.bisect_left(names, name)

@@ -12,11 +12,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from faregate.manager.publishing.service import Compiler, CompilerError
 from faregate.manager.publishing.supervisor import Command, Reply, tell
+from faregate.snapshot import encoded
 
 PUBLISH_S: Final = 60.0
 SNAPSHOT: Final = "snapshot.publish"
+RUNNING: Final = "snapshot"
+"""What all workers run, laid there by the supervisor once they do."""
 
 Tell = Callable[[Path, Command, float], Awaitable[Reply]]
 
@@ -65,6 +70,9 @@ class Publisher:
                         written = await self._compiler.write(path, revision)
                     if not written.ok:
                         return Published(0, 0.0, ok=False, message=written.message)
+                    running = await asyncio.to_thread(_running_alike, path, self._data / RUNNING, revision)
+                    if running:
+                        return Published(running, 0.0, ok=True, message="it runs already")
                     command = Command("publish", str(path), revision, written.base)
                     reply = await self._tell(self._data, command, PUBLISH_S)
                 except CompilerError as error:
@@ -86,3 +94,17 @@ class Publisher:
         """Waits until what was asked for is done."""
         if self._next is not None:
             await asyncio.shield(self._next)
+
+
+def _running_alike(made: Path, running: Path, revision: int) -> int:
+    """The number under which the workers run what is ``made``, where it is ``revision`` or a later one; else
+    0. After a start or a reload of the file most often nothing has to be done.
+    """
+    try:
+        present = running.read_bytes()
+        number = encoded.decode_outline(present).revision
+        if number < revision or encoded.renumber(made.read_bytes(), number) != present:
+            return 0
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return 0
+    return number
