@@ -45,6 +45,10 @@ here the command line does too, and the reverse.
   --proof` checks; it reads the whole tree.
 - **Bounds.** `/calls` looks at 64 MiB of the log, `/audit` at 32 MiB of the tree for one page; `early` and `offset` say where it
   ended. Tools run in a process of their own, 30 seconds and 2 GiB each, two at a time.
+- **Bodies.** 64 MiB at most, 64 KiB without a credential that is accepted, 128 MiB of all requests at one moment (then 503 with
+  `Retry-After`). What an audit record has no room for is cut at `…`; its `digest` and `changes` stand for the whole.
+- **Contracts.** OpenAPI documents of active versions are compared within 10 seconds and 16 MiB; what cannot be judged so is refused
+  with 409 `breaking_change` unless it is forced.
 
 """
 

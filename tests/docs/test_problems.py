@@ -101,7 +101,14 @@ def test_the_order_of_steps_places_every_code() -> None:
 
 def test_the_steps_stand_in_the_code_in_the_order_of_the_page() -> None:
     source = Path(route_steps.__file__).read_text()
-    order = ["lifecycle(version)", "self.authenticate(", "draft_step(", "self._address if", "permit.build", "limits.build"]
+    order = [
+        "lifecycle(version)",
+        "self.authenticate(",
+        "draft_step(",
+        "self._address if",
+        "permit.build",
+        "limits.build",
+    ]
     places = [source.index(words, source.index("def __call__")) for words in order]
     assert places == sorted(places)
     rows = re.findall(r"^\| \d+\. (.*?) \|", ORDER.read_text(), re.MULTILINE)

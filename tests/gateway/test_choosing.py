@@ -1,13 +1,18 @@
 """Where calls find their version: which routes the router knows by path alone, which settle it, and whose record a shared call
 keeps."""
 
+import pytest
+
 from faregate.gateway.choosing import Fronts, ReadyChoice, ReadySplit
 from faregate.gateway.http1.request import parse_fields
 from faregate.gateway.keeping import Keeping, Recordkeeping, keeping_of
 from faregate.gateway.router import Router
+from faregate.kernel.json_schema import Schema
+from faregate.policies.validate.step import Checks, Misfit
 from faregate.policies.versions.step import lifecycle
 from faregate.snapshot.call import Call, Identity, ReadyConsumer, ReadyRoute, Step, Verdict
 from faregate.snapshot.data import Idempotency, Route, Version
+from faregate.snapshot.validation import Answer, Body, Parameter, Validation
 from faregate.snapshot.versions import Brownout, Choice, Split
 from faregate.stores.ledger.about import decode_about
 from faregate.stores.ledger.secrets import Secrets
@@ -151,3 +156,38 @@ def test_a_payment_has_one_record_wherever_it_runs() -> None:
     called_itself = claimed(made[0].keeping, "/v3/payments")
     assert called_itself[0] == own[0]
     assert called_itself[1] != own[1]  # the same key, another request: refused, never run twice
+
+
+@pytest.mark.parametrize(
+    ("runs", "asked"),
+    [("/api/v3", "/v2"), ("/v3", "/a/b/v2"), ("/", "/v2"), ("/v3", "/"), ("/v3", "/v2")],
+)
+def test_what_runs_on_a_path_of_another_depth_checks_the_same_parameters(runs: str, asked: str) -> None:
+    versions = [Version("v3", runs), Version("v2", asked, splits=(Split(0, 50),))]
+    label = "GET /payments/{id}"
+    roots = [one.rstrip("/") for one in (runs, asked)]
+    made = [ready(route(at, root, label), versions[at]) for at, root in enumerate(roots)]
+    text = '{"type":"string","pattern":"^p[0-9]+$"}'
+    segment = f"{roots[0]}/payments/{{id}}".split("/").index("{id}")
+    made[0].checks = Checks(
+        Validation(
+            parameters=(
+                Parameter("path", "id", text, required=True, segment=segment),
+                Parameter("query", "q", "{}"),
+            ),
+            answers=(Answer("200", (Body("application/json", "json", '{"type":"object"}'),)),),
+        ),
+        Schema,
+    )
+    router: Router[ReadyRoute] = Router(())
+    fronts = Fronts(versions, lambda _: authenticate, lambda *told: keeping_of(KEEPER, *told))
+    assert all(step is None for step in fronts.publish(router, made))
+    (via,) = fronts.made
+    for checks, root in ((via.checks, roots[1]), (made[0].checks, roots[0])):
+        assert isinstance(checks, Checks)
+        checks.head(f"{root}/payments/p1", b"/?q=1", b"")
+        with pytest.raises(Misfit, match="parameter_pattern"):
+            checks.head(f"{root}/payments/evil", b"/", b"")
+        checks.answer(200, b"{}", b"application/json")
+        with pytest.raises(Misfit):
+            checks.answer(200, b"[]", b"application/json")

@@ -188,7 +188,9 @@ def test_what_did_not_change_is_taken_over_and_what_did_is_made_anew(tmp_path: P
         kept = [digest for digest in more.parts if more.parts[digest] is same.parts.get(digest)]
         assert len(more.parts) - len(kept) <= 2
         replanned = await bench.reload(bench.write(snapshot(50, 2001, 4, plan=5)), more, [])
-        assert all(replanned.parts[one] is part for one, part in more.parts.items()), "limits follow their plan"
+        assert all(replanned.parts[one] is part for one, part in more.parts.items()), (
+            "limits follow their plan"
+        )
         granted = await bench.reload(bench.write(snapshot(50, 2001, 5, granted="p:all")), replanned, [])
         assert not any(granted.parts.get(one) is part for one, part in replanned.parts.items())
         bench.counters.close()

@@ -12,9 +12,12 @@ import httpx2
 from faregate.manager.admin.app import create_admin
 from faregate.manager.cases.domain import Content, Json, Section
 from faregate.manager.cases.errors import Unavailable
+from faregate.manager.cases.leaves import fitted_detail
 from faregate.manager.cases.ports import Diagnostic
 from faregate.manager.database.engine import FILE, open_database
 from faregate.manager.management import Management, open_management
+from faregate.records.audit import leaf
+from faregate.records.audit.masked import masked_detail
 from faregate.snapshot.managing import Managing
 
 START_MS = 1_780_000_000_000
@@ -116,7 +119,7 @@ class Workers:
 
 
 class Leaves:
-    """An audit tree that remembers, and can be told to fail."""
+    """An audit tree that remembers, takes what a real one takes, and can be told to fail."""
 
     def __init__(self) -> None:
         self.records: list[tuple[str, str, str, Mapping[str, Json]]] = []
@@ -126,6 +129,7 @@ class Leaves:
         await asyncio.sleep(0)
         if self.fails:
             raise Unavailable("Nothing is changed that cannot be audited.")
+        leaf.entry(kind, actor, object_, masked_detail(fitted_detail(detail)), leaf.time_text(0))
         self.records.append((kind, actor, object_, detail))
         return len(self.records) - 1
 

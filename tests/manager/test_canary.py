@@ -13,6 +13,7 @@ from faregate.manager.cases.domain import Actor, Grant
 from faregate.manager.cases.errors import Conflict, Forbidden, NotFound
 from faregate.manager.cases.ports import Diagnostic
 from tests.manager.conftest import InHouse
+from tests.manager.desk import Desk
 from tests.manager.house import House
 
 TREE = {"plans": {"gold": {"concurrency": 5}}}
@@ -22,7 +23,7 @@ WISH = {"sections": TREE, "percent": 5, "for_s": 60}
 class Gateway:
     """A gateway that runs what it is given. ``told``: in order."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House | Desk) -> None:
         self._house = house
         self.told: list[object] = []
         self.sums = (Arm(), Arm())

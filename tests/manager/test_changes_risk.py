@@ -4,6 +4,8 @@ import pytest
 
 from faregate.manager.cases.domain import Change, Content, Section
 from faregate.manager.cases.risk import is_money, risk_of, weakens, worst
+from tests.manager.conftest import AtDesk
+from tests.manager.desk import Desk
 
 MONEY: Content = {
     "upstream": "bank",
@@ -61,9 +63,26 @@ def api(base: Content, **route: object) -> Content:
         ("consumers", {}, {"allow_ips": ["10.0.0.0/8"]}, "guarded"),
         ("credentials", None, {"consumer": "acme", "api_key": {}}, "guarded"),
         ("credentials", {"consumer": "acme"}, None, "guarded"),
+        ("credentials", {"consumer": "acme", "api_key": {}}, {"consumer": "acme", "mtls": {}}, "grave"),
+        ("credentials", {"consumer": "acme", "api_key": {}}, {"consumer": "other", "api_key": {}}, "grave"),
+        ("consumers", {"credentials": [{"mtls": {}}]}, {"credentials": [{"mtls": {}}, {"mtls": {}}]}, "guarded"),
+        ("consumers", {"credentials": [{"mtls": {}}]}, {"credentials": [{"mtls": {}}, {"jwt": {}}]}, "grave"),
+        ("consumers", {}, {"credentials": [{"jwt": {}}]}, "guarded"),
+        ("consumers", {"apis": ["a"]}, {}, "grave"),
+        ("consumers", {"apis": ["a"]}, {"apis": ["a", "b"]}, "grave"),
+        ("consumers", {"apis": []}, {"apis": ["a"]}, "grave"),
+        ("consumers", {"apis": ["a", "b"]}, {"apis": ["a"]}, "guarded"),
+        ("consumers", {}, {"apis": ["a"]}, "guarded"),
+        ("groups", {"apis": ["a"]}, {}, "grave"),
         ("groups", {"plan": "a"}, {"plan": "b"}, "grave"),
         ("upstreams", {"targets": ["http://a"]}, {"targets": ["http://b"]}, "guarded"),
         ("upstreams", {"targets": ["http://a"]}, {"targets": ["http://a"], "retry": {"attempts": 5}}, "grave"),
+        ("upstreams", {"targets": ["https://a"]}, {"targets": ["https://b"]}, "guarded"),
+        ("upstreams", {"targets": ["https://a"]}, {"targets": ["http://a"]}, "grave"),
+        ("upstreams", {"targets": ["https://a"]}, {"targets": ["https://a", {"url": "http://b"}]}, "grave"),
+        ("upstreams", {"targets": [{"url": "https://a", "weight": 2}]}, {"targets": ["${X}"]}, "grave"),
+        ("upstreams", {"targets": ["https://a", "http://b"]}, {"targets": ["http://b"]}, "guarded"),
+        ("upstreams", {"targets": ["https://a"]}, {"targets": ["https://a"], "tls": {"verify": False}}, "grave"),
         ("upstreams", {"tls": {"ca": "a"}}, {"tls": {"ca": "b"}}, "grave"),
         ("upstreams", {"tls": {"ca": "a"}}, {}, "grave"),
         ("apis", None, NEWS, "plain"),
@@ -114,3 +133,24 @@ def test_a_route_is_compared_with_itself_wherever_it_stands() -> None:
     first: Content = {"match": "GET /a", "limits": ["1/second"]}
     second: Content = {"match": "GET /b", "limits": ["9/second"]}
     assert not weakens({"routes": [first, second]}, {"routes": [second, first]})
+
+
+def test_a_credential_of_a_kind_that_a_consumer_has_none_of_is_grave(at_desk: AtDesk) -> None:
+    async def test(desk: Desk) -> None:
+        ann = await desk.user("ann", "operator")
+        for name in ("acme", "beta", "none", "listed"):
+            listed = [{"mtls": {"sha256": "dd" * 32}}] if name == "listed" else []
+            put = await ann.put(f"/consumers/{name}", {"spec": {"credentials": listed}}, match="")
+            assert put.status_code == 201, put.text
+        cert = {"mtls": {"sha256": "aa" * 32}}
+        assert (await ann.put("/consumers/acme/credentials/acme1", cert, match="")).status_code == 200
+        assert (await ann.post("/consumers/beta/keys", {})).status_code == 201
+        desk.approval = "guarded"
+        for name, risk in (("acme", "grave"), ("beta", "guarded"), ("none", "guarded"), ("listed", "grave")):
+            told = await ann.post(f"/consumers/{name}/keys", {})
+            assert (told.status_code, told.json()["risk"]) == (202, risk), name
+        cert = {"mtls": {"sha256": "bb" * 32}}
+        told = await ann.put("/consumers/acme/credentials/acme2", cert, match="")
+        assert (told.status_code, told.json()["risk"]) == (202, "guarded")
+
+    at_desk(test)

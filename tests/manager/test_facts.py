@@ -94,7 +94,16 @@ def test_the_longest_sign_in_by_a_provider_is_heard_at_once() -> None:
     group = "g" * 128
     grants = tuple(GroupGrant(f"{n:03}{group}"[:128], "operator", "api:" + "a" * 128) for n in range(100))
     told = SigningIn(
-        "https://id.example", "c" * 255, b"s" * 1024, "https://gw.example/sign-in/oidc/callback", "openid", "groups", grants
+        "https://id.example",
+        "c" * 255,
+        b"s" * 1024,
+        "https://gw.example/sign-in/oidc/callback",
+        "openid",
+        "groups",
+        grants,
     )
     line = msgspec.json.encode({"hold": True, "managing": Managing(sign_in=told)}) + b"\n"
-    play([line], lambda _, facts: facts.held and facts.managing.sign_in == told and facts.public == "gw.example")
+    play(
+        [line],
+        lambda _, facts: facts.held and facts.managing.sign_in == told and facts.public == "gw.example",
+    )

@@ -1,7 +1,12 @@
 """Versions through their lives, and what holds a change back."""
 
+import asyncio
 from typing import Any
 
+import pytest
+
+from faregate.manager.cases import contracts
+from faregate.manager.cases.errors import Invalid
 from faregate.manager.database.gateways import usage_add
 from faregate.manager.usage import UsageRow
 from tests.manager.conftest import InHouse
@@ -96,6 +101,43 @@ def test_an_active_contract_is_not_broken(in_house: InHouse) -> None:
         assert added.status_code == 200, added.text
 
     in_house(test)
+
+
+def test_contracts_are_compared_beside_the_loop_within_a_time(
+    in_house: InHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(house: House) -> None:
+        await with_api(house, v1={"path": "/v1", "openapi": CONTRACT})
+        paths = {f"/p{at}": CONTRACT["paths"]["/payments"] for at in range(3)}
+        more = api(v1={"path": "/v1", "openapi": {**CONTRACT, "paths": {**CONTRACT["paths"], **paths}}})
+        for name, value in (("COMPARE_S", 0.001), ("DOCUMENTS_BYTES_MAX", 100)):
+            with monkeypatch.context() as patched:
+                patched.setattr(contracts, name, value)
+                told = await house.put("/apis/payments", more, "*")
+            assert (told.status_code, told.json()["code"]) == (409, "breaking_change"), told.text
+            assert "cannot be judged" in told.json()["detail"]
+        with monkeypatch.context() as patched:
+            patched.setattr(contracts, "COMPARE_S", 0.001)
+            forced = await house.client.put(
+                "/config", params={"force": "true"}, json={"sections": {"apis": {"payments": more}}}
+            )
+        assert forced.status_code == 200, forced.text
+
+    in_house(test)
+
+
+def test_one_process_compares_all_contracts_of_a_change() -> None:
+    broken = {**CONTRACT, "paths": {}}
+    good, bad = contracts.Pair("a/v1", CONTRACT, CONTRACT), contracts.Pair("b/v1", CONTRACT, broken)
+
+    async def test() -> None:
+        await contracts.demand_compatible([good])
+        with pytest.raises(contracts.Breaking, match="b/v1 is active"):
+            await contracts.demand_compatible([good, bad])
+        with pytest.raises(Invalid, match="c/v1: "):
+            await contracts.demand_compatible([contracts.Pair("c/v1", CONTRACT, {"swagger": "2.0"})])
+
+    asyncio.run(test())
 
 
 def test_who_calls_a_version_is_told_with_shares(in_house: InHouse) -> None:

@@ -1,8 +1,10 @@
 """``python -m faregate.compile.tools``: judges one thing that somebody sent, and ends.
 
 One request as JSON on standard input, one answer as JSON on standard output: ``{"op": "check", "text"}``,
-``{"op": "import", "text", "name", "upstream", "file"}``, ``{"op": "diff", "text", "newer"}``. A process for
-each: what was sent may be made to take long or much memory, and nothing else shall suffer for it.
+``{"op": "import", "text", "name", "upstream", "file"}``, ``{"op": "diff", "text", "newer"}``, ``{"op":
+"break", "pairs": [[older, newer]]}``, which tells the first newer document that breaks callers of its older.
+A process for each: what was sent may be made to take long or much memory, and nothing else shall suffer for
+it.
 """
 
 import resource
@@ -14,7 +16,7 @@ import msgspec
 
 from faregate.compile.given import judged
 from faregate.compile.openapi.diff import compare
-from faregate.compile.openapi.document import DocumentError, parse_document
+from faregate.compile.openapi.document import Document, DocumentError, parse_document
 from faregate.compile.openapi.importing import imported, name_of
 from faregate.compile.openapi.writing import as_yaml
 from faregate.model.diagnostics import Level
@@ -29,12 +31,13 @@ class Ask(msgspec.Struct):
     """``folder``: below which files are looked for that a configuration names."""
 
     op: str
-    text: str
+    text: str = ""
     newer: str = ""
     name: str = ""
     upstream: str = ""
     file: str = "openapi.yaml"
     folder: str = "/nonexistent"
+    pairs: list[tuple[dict[str, object], dict[str, object]]] = []
 
 
 def answer(asked: Ask) -> dict[str, object]:
@@ -46,6 +49,8 @@ def answer(asked: Ask) -> dict[str, object]:
             return _import(asked)
         if asked.op == "diff":
             return _diff(asked)
+        if asked.op == "break":
+            return _break(asked)
     except DocumentError as error:
         return {"problem": error.message, "pointer": error.pointer, "expected": error.expected}
     raise ValueError(f"no operation {asked.op}")
@@ -74,6 +79,18 @@ def _diff(asked: Ask) -> dict[str, object]:
         "changes": [change.as_json() for change in changes[:FOUND_MAX]],
         "more": max(0, len(changes) - FOUND_MAX),
     }
+
+
+def _break(asked: Ask) -> dict[str, object]:
+    """``at``: the pair that this is about; -1: none breaks anybody."""
+    for at, (old, new) in enumerate(asked.pairs):
+        try:
+            found = [one for one in compare(Document(old), Document(new)) if one.breaking]
+        except DocumentError as error:
+            return {"at": at, "wrong": str(error), "changes": []}
+        if found:
+            return {"at": at, "wrong": "", "changes": [one.as_json() for one in found[:FOUND_MAX]]}
+    return {"at": -1, "wrong": "", "changes": []}
 
 
 def main() -> int:

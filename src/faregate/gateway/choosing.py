@@ -13,6 +13,7 @@ import msgspec
 
 from faregate.gateway.router import Router
 from faregate.policies.transform.step import Carried
+from faregate.policies.validate.step import Checks
 from faregate.policies.versions.step import Chooser, Lifetime, lifecycle_headers
 from faregate.snapshot.call import ReadyRoute, Step
 from faregate.snapshot.data import Route, Version
@@ -166,7 +167,8 @@ class Fronts:
         asked, runs = own.version, twin.version
         ready = ReadyRoute(twin.data, runs, None)
         ready.steps = twin.steps
-        ready.checks = twin.checks
+        checks = twin.checks
+        ready.checks = checks.moved(_depth(asked) - _depth(runs)) if isinstance(checks, Checks) else checks
         ready.keeping = self._keeping_for(twin.data, runs, own.data, asked)
         carried = twin.changes if isinstance(twin.changes, Carried) else Carried(twin.data)
         ready.changes = carried.moved(asked.path.encode(), runs.path.encode())
@@ -178,6 +180,11 @@ class Fronts:
         ready.log_fields = f'{before},"version_asked":{said},"route":{route}'
         self.made.append(ready)
         return ready
+
+
+def _depth(version: Version) -> int:
+    """How many segments its path has."""
+    return len(version.path.strip("/").split("/")) if version.path.strip("/") else 0
 
 
 def _nameless(data: Route, steps: tuple[Step, ...]) -> ReadyRoute:

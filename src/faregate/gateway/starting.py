@@ -176,9 +176,7 @@ def _prepare_counters(running: "Running", inherited: "Inheritance | None") -> No
         raise StartError(f"cannot make the counters, saved in {running.data}: {error}") from error
 
 
-def _start_manager(
-    running: "Running", gateway: snapshots.Gateway, inherited: "Inheritance | None"
-) -> None:
+def _start_manager(running: "Running", gateway: snapshots.Gateway, inherited: "Inheritance | None") -> None:
     configured = gateway.manager
     sockets = {} if inherited is None else inherited.manager
     if configured is not None:

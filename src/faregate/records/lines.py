@@ -322,9 +322,7 @@ def _member(name: str, text: str) -> str:
 def _is_audited(call: Call) -> bool:
     """Whether the call is to be recorded: its route says so, and it was let pass or is somebody's."""
     route = call.route
-    return (
-        route is not None and route.data.audit != "off" and (call.identity is not None or not call.refusal)
-    )
+    return route is not None and route.data.audit != "off" and (call.identity is not None or not call.refusal)
 
 
 def _refusal_fields(call: Call) -> str:

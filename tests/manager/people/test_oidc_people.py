@@ -8,7 +8,7 @@ import pytest
 from faregate.manager.people.totp import code_of, step_at
 from tests.manager.conftest import AtDesk
 from tests.manager.desk import Desk
-from tests.manager.people.oidc_play import EMBEDDED, NO, Now, play, reason, sign_in, who
+from tests.manager.people.oidc_play import EMBEDDED, NO, Now, begin, play, reason, sign_in, who
 from tests.manager.people.oidc_provider import Provider
 
 # -- whose roles

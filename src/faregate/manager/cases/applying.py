@@ -52,7 +52,7 @@ class Applying:
     ) -> Judgement:
         """What ``apply`` would change, and what is wrong with it."""
         permits.demand_anywhere(actor, "see")
-        return await self._committing.check(self.applying(actor, tree, team))
+        return await self._committing.check(self.applying(actor, tree, team), actor)
 
     async def whole(self, actor: Actor) -> dict[str, dict[str, Content]]:
         """Everything that ``actor`` may see, secrets masked, as a file would hold it."""
@@ -77,11 +77,9 @@ class Applying:
             for section in APPLIED:
                 if section in tree:
                     changes += await self._section(connection, actor, section, tree[section], team)
-            kept = {
-                change.name for change in changes if change.section == "consumers" and change.after is None
-            }
-            for name in sorted(kept):
-                changes += await self._configuration.credentials_of(connection, name)
+            gone = [one for one in changes if one.section == "consumers" and one.after is None]
+            for one in gone:
+                changes += await self._configuration.credentials_of(connection, one.name, one.team_before)
             return changes
 
         return plan
@@ -100,15 +98,18 @@ class Applying:
         changes = []
         for name, content in wanted.items():
             if name in own:
-                await self._same_as_file(section, name, content)
+                await self._same_as_file(actor, section, name, content)
                 continue
             before = present.get(name)
             if before is None and team:
                 before = await self._entries.get(connection, section, name)
                 if before is not None:
+                    permits.demand_entry(actor, "write", before)
                     raise Conflict(f"The {NOUNS[section]} {name} belongs to another team.")
             lies_in = permits.scopes_of(section, name, team if before is None else before.team)
             permits.demand(actor, "write", lies_in, noun=NOUNS[section])
+            if before is None:
+                permits.demand_team(actor, team)
             changes.append(writing(section, name, content, before, team if before is None else before.team))
         for name, before in present.items():
             if name not in wanted:
@@ -116,7 +117,8 @@ class Applying:
                 changes.append(removal(before))
         return changes
 
-    async def _same_as_file(self, section: Section, name: str, content: Content) -> None:
+    async def _same_as_file(self, actor: Actor, section: Section, name: str, content: Content) -> None:
+        permits.demand(actor, "see", permits.scopes_of(section, name, ""), noun=NOUNS[section])
         written = await self._compiler.file_entry(section, name)
         if written is not None and masked(content) != masked(written):
             raise FileOwned(

@@ -4,7 +4,8 @@ promoted.
 A canary is what ``apply`` would make of a tree, compiled and not committed: its number is the one that the
 revision gets when it is promoted, and no other revision ever has it. It lives in this process, which keeps
 asking the gateway for it; without a manager the gateway ends it. Whatever else is committed meanwhile ends it
-too, since it was made of what was there before. On this machine only: others follow when it is promoted.
+too, since it was made of what was there before; so does the end of the right by which it began. On this
+machine only: others follow when it is promoted.
 """
 
 import asyncio
@@ -12,20 +13,23 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.manager.cases import permits
+from faregate.manager.cases.access import reading
 from faregate.manager.cases.applying import Applying
 from faregate.manager.cases.committing import Committing, Plan, Why, errors_of, summary
 from faregate.manager.cases.domain import EVERYWHERE, Actor, Change, Content, Json, Revision
 from faregate.manager.cases.errors import CaseError, Conflict, Held, Invalid, NotFound, Stale, Unavailable
-from faregate.manager.cases.judging import LEVEL, Judge, Test
+from faregate.manager.cases.judging import Judge, numbers, worse
 from faregate.manager.cases.ports import Trial
+from faregate.manager.database import people as people_rows
 from faregate.manager.database import revisions as revision_rows
 from faregate.manager.database.engine import DatabaseError
+from faregate.manager.people.authenticator import narrowed
 
 LEASE_S: Final = 30.0
 KEEP_S: Final = 2.0
@@ -37,6 +41,7 @@ CONSUMERS_MAX: Final = 100
 _OVERTAKEN: Final = "The gateway has ended it: something else was put to work."
 
 State: TypeAlias = Literal["running", "promoted", "stopped", "abandoned"]
+PlanFor: TypeAlias = Callable[[Actor], Plan]
 Holds: TypeAlias = Callable[[AsyncConnection, Actor, Why, Sequence[Change]], Coroutine[object, object, bool]]
 
 
@@ -63,7 +68,7 @@ class Run:
     wish: Wish
     actor: Actor
     why: Why
-    plan: Plan = field(repr=False)
+    plan: PlanFor = field(repr=False)
     places: Sequence[frozenset[str]]
     digest: str
     began_ms: int
@@ -116,7 +121,10 @@ class Canary:
         async with self._starting:
             if self._run is not None and self._run.state == "running":
                 raise Conflict(f"Canary {self._run.number} runs: promote or abandon it first.")
-            plan = self._applying.applying(actor, tree, team)
+
+            def plan(by: Actor) -> Plan:
+                return self._applying.applying(by, tree, team)
+
             async with self._committing.turn:
                 run = await self._prepare(actor, why, plan, wish, base)
             try:
@@ -130,7 +138,7 @@ class Canary:
             self._watch = asyncio.create_task(self._watched(run))
         return run
 
-    async def _prepare(self, actor: Actor, why: Why, plan: Plan, wish: Wish, base: int | None) -> Run:
+    async def _prepare(self, actor: Actor, why: Why, plan: PlanFor, wish: Wish, base: int | None) -> Run:
         committing = self._committing
         assert self.trial is not None
         try:
@@ -139,7 +147,7 @@ class Canary:
                 head = await revision_rows.head(connection)
                 if base is not None and base != head:
                     raise Stale(f"Revision {head} came since revision {base}; plan again.", revision=head)
-            judged = await committing.check(plan)
+            judged = await committing.check(plan(actor), actor)
             if judged.errors:
                 raise Invalid(summary(judged.errors), judged.errors)
             changes = judged.changes
@@ -155,7 +163,8 @@ class Canary:
         number = max(head, committing.least_number()) + 1
         wrong = errors_of(await self.trial.prepare([change.for_compiler() for change in changes], number))
         if wrong:
-            raise Invalid(summary(wrong), wrong)
+            async with reading(committing.database) as connection:
+                raise await committing.refusal(connection, actor, changes, wrong)
         digest, _ = committing.digest_of(changes)
         detail: dict[str, Json] = {
             "credential": actor.credential,
@@ -185,7 +194,7 @@ class Canary:
         return run
 
     async def promote(self, actor: Actor, *, reason: str = "") -> Revision | None:
-        """Commits what the canary runs, and gives it all calls. Raises as ``apply``."""
+        """Commits what the canary runs, as ``actor`` may, and gives it all calls. Raises as ``apply``."""
         run = self._running(actor)
         return await self._promote(run, actor, reason or run.why.reason)
 
@@ -244,7 +253,7 @@ class Canary:
 
     async def look(self, run: Run) -> None:
         """Judges what has come by now, and does what follows."""
-        if run.state != "running" or run.promoting:
+        if not self._watching(run):
             return
         seconds = self._monotonic() - run.began
         old, new = self._there().arms()
@@ -254,11 +263,50 @@ class Canary:
             await self._end(run, "stopped", worse(run.judge, ground))
         elif self._committing.seen != run.base:
             await self._end(run, "abandoned", f"Revision {self._committing.seen} came meanwhile.")
-        elif seconds >= run.wish.for_s:
-            if run.wish.promote:
-                await self._promote(run, run.actor, run.why.reason)
-            else:
+        else:
+            over = seconds >= run.wish.for_s
+            lost, actor = await self._now(run, needed=over and run.wish.promote)
+            if not self._watching(run):  # somebody was quicker
+                return
+            if lost:
+                await self._end(run, "abandoned", lost)
+            elif over and run.wish.promote:
+                await self._promote(run, actor, run.why.reason)
+            elif over:
                 await self._end(run, "abandoned", "Its time is over, and nothing speaks against it.")
+
+    @staticmethod
+    def _watching(run: Run) -> bool:
+        return run.state == "running" and not run.promoting
+
+    async def _now(self, run: Run, *, needed: bool) -> tuple[str, Actor]:
+        """Why who began it may not do so any more, empty where it holds; and who that is now: with the roles
+        of now, and without break-glass. Raises Unavailable where it must be ``needed``.
+        """
+        actor = run.actor
+        if actor.machine:
+            return "", actor
+        lost = ""
+        kind, _, token = actor.credential.partition(" ")[0].partition(":")
+        now = self._committing.clock()
+        try:
+            async with reading(self._committing.database) as connection:
+                user = await people_rows.user_get(connection, actor.person)
+                held = await people_rows.token_get(connection, token) if kind == "token" else None
+                if actor.break_glass:
+                    glass = await people_rows.glass_get(connection, actor.break_glass)
+                    if glass is None or glass.until_ms <= now:
+                        lost = "The break-glass under which it began has ended."
+        except Unavailable:
+            if needed or actor.break_glass:
+                raise
+            return "", actor
+        if user is None or user.state != "active":
+            return f"{actor.person}, who began it, is no user any more.", actor
+        if kind == "token" and (held is None or held.expires_ms <= now):
+            return "The token that began it has ended.", actor
+        grants = narrowed(user.grants, held.roles) if held is not None and held.roles else user.grants
+        return lost, replace(actor, grants=grants, credential=f"{kind}:{token}", break_glass="")
 
     async def _promote(self, run: Run, actor: Actor, reason: str) -> Revision | None:
         if run.promoting:
@@ -271,7 +319,7 @@ class Canary:
             head = await revision_rows.head(connection)
             if head != run.base or run.state != "running":
                 raise Stale(f"Revision {head} came since canary {run.number} began.", revision=head)
-            changes = await run.plan(connection)
+            changes = await run.plan(actor)(connection)
             self.taken = run.number - 1  # its own number is what it gets
             return changes
 
@@ -319,33 +367,3 @@ def _check(wish: Wish) -> None:
         raise Invalid(f"More than {CONSUMERS_MAX} consumers are named.")
     if not 1.0 <= wish.for_s <= FOR_S_MAX:
         raise Invalid("A canary lasts from a second to a day.")
-
-
-def worse(judge: Judge, ground: str) -> str:
-    """In words, with the numbers."""
-    test = judge.failures if ground == "failures" else judge.slow_calls
-    assert test is not None
-    what = "fail" if ground == "failures" else f"take more than {judge.mark_s * 1000:.3g} ms"
-    return (
-        f"It is worse: {_share(test.new)} of its calls {what}, {_share(test.old)} of the running revision's"
-        f" (evidence {test.largest:.0f}, bound {test.bound:.0f})."
-    )
-
-
-def _share(counted: tuple[int, int]) -> str:
-    calls, hits = counted
-    return f"{hits / calls if calls else 0.0:.2%}"
-
-
-def numbers(judge: Judge) -> dict[str, Json]:
-    """What stands in the audit record: whole numbers, and text where they are not."""
-    found: dict[str, Json] = {
-        "old": {"calls": judge.old.calls, "failures": judge.old.failures},
-        "new": {"calls": judge.new.calls, "failures": judge.new.failures},
-        "level": str(LEVEL),
-    }
-    tests: list[tuple[str, Test | None]] = [("failures", judge.failures), ("slow_calls", judge.slow_calls)]
-    for name, test in tests:
-        if test is not None:
-            found[name] = {"evidence": f"{test.largest:.3g}", "bound": f"{test.bound:.0f}"}
-    return found

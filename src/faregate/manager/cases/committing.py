@@ -22,14 +22,14 @@ from faregate.kernel import canonical_json
 from faregate.manager.cases.differences import differences
 from faregate.manager.cases.domain import Actor, Change, Json, Revision, compiled_change
 from faregate.manager.cases.errors import Held, Invalid, Stale, Unavailable
+from faregate.manager.cases.leaves import told_differences
 from faregate.manager.cases.ports import Audit, Clock, Compiler, Diagnostic, Envelope, Publisher
+from faregate.manager.cases.teams import Teams
 from faregate.manager.database import revisions as revision_rows
 from faregate.manager.database.engine import Database, DatabaseError
 from faregate.manager.database.entries import Entries
 
 REASON_CHARACTERS_MAX: Final = 1000
-DIFFERENCES_AUDITED_MAX: Final = 200
-"""An audit leaf shows so many changed fields, and the digest of all of them."""
 
 Plan = Callable[[AsyncConnection], Awaitable[Sequence[Change]]]
 Guard = Callable[[AsyncConnection, "Why", Sequence[Change]], Awaitable[None]]
@@ -109,6 +109,7 @@ class Committing:
         self.publisher = publisher
         self.audit = audit
         self.envelope = envelope
+        self.teams = Teams(entries, compiler)
         self.clock = clock
         self._intent = intent
         self.turn = turn
@@ -180,6 +181,10 @@ class Committing:
                 if also is not None:
                     await also(connection, None)
                 return None, ()
+            if why.change_request is None:  # else it was judged when it was filed, by who filed it
+                refused = await self.teams.judge(connection, actor, changes)
+                if refused:
+                    raise Invalid(summary(refused), refused)
             for guard in self.guards:
                 await guard(connection, why, changes)
             held = None if self.gate is None else await self.gate(connection, actor, why, changes)
@@ -187,7 +192,10 @@ class Committing:
                 await also(connection, held)
             revision = None
             if held is None:
-                await self._compile(changes)
+                told = [change.for_compiler() for change in changes]
+                wrong = errors_of(await self.compiler.apply(told))
+                if wrong:
+                    raise await self.refusal(connection, actor, changes, wrong)
                 taken.append(True)
                 revision = await self._write(connection, actor, why, changes, also)
         if held is not None:
@@ -196,10 +204,16 @@ class Committing:
         self._intent.end()
         return revision, changes
 
-    async def _compile(self, changes: Sequence[Change]) -> None:
-        wrong = errors_of(await self.compiler.apply([change.for_compiler() for change in changes]))
-        if wrong:
-            raise Invalid(summary(wrong), wrong)
+    async def refusal(
+        self,
+        connection: AsyncConnection,
+        actor: Actor,
+        changes: Sequence[Change],
+        wrong: Sequence[Diagnostic],
+    ) -> Invalid:
+        """``wrong`` as ``actor`` may be told it."""
+        told = await self.teams.shown(connection, actor, changes, wrong)
+        return Invalid(summary(told), told)
 
     async def look(self) -> None:
         """Follows what other machines committed, if anything. Raises Unavailable."""
@@ -224,7 +238,7 @@ class Committing:
             message = f"Revision {head} of another machine does not fit this one: {summary(wrong)}"
             await self._end_access(changed)
             await self.publisher.misfit(message)
-            raise Unavailable(message)
+            raise Unavailable("A revision of another machine does not fit this one: /status says why.")
         after, self.seen = self.seen, head
         await self.publisher.committed(head, changed, after)
         self.compiler.kept()
@@ -268,6 +282,7 @@ class Committing:
         await self.entries.write(connection, number, changes, why.origin)
         if also is not None:
             await also(connection, revision)
+        told = told_differences(found)
         detail: dict[str, Json] = {
             "act": act,
             "credential": actor.credential,
@@ -277,8 +292,10 @@ class Committing:
             "reason": revision.reason,
             "digest": digest,
             "changes": len(changes),
-            "differences": [_no_floats(one) for one in found[:DIFFERENCES_AUDITED_MAX]],
+            "differences": told.shown,
         }
+        if told.left_out:
+            detail["differences_left_out"] = told.left_out
         if why.change_request is not None:
             detail["change_request"] = why.change_request
         self._intent.begin(act)
@@ -299,16 +316,19 @@ class Committing:
             await self.audit.append("revision.void", "manager", f"act/{act}", {"act": act})
         self._intent.end()
 
-    async def check(self, plan: Plan) -> Judgement:
-        """What ``commit`` would do, and what is wrong with it; changes nothing. Raises as ``plan``,
-        Unavailable.
+    async def check(self, plan: Plan, actor: Actor) -> Judgement:
+        """What ``commit`` would do for ``actor``, and what is wrong with it; changes nothing. Raises as
+        ``plan``, Conflict, Unavailable.
         """
         try:
             async with self.database.reading() as connection:
                 changes = [change for change in await plan(connection) if _alters(change)]
+                found = await self.teams.judge(connection, actor, changes)
+                if changes and not found:  # what is another team's and what is missing look the same
+                    told = await self.compiler.check([change.for_compiler() for change in changes])
+                    found = await self.teams.shown(connection, actor, changes, told)
         except DatabaseError as error:
             raise Unavailable(str(error)) from error
-        found = await self.compiler.check([change.for_compiler() for change in changes]) if changes else []
         return Judgement(found, changes)
 
 
@@ -319,15 +339,6 @@ def _ends_access(change: Mapping[str, object]) -> bool:
     return (
         change["section"] == "consumers" and isinstance(content, dict) and content.get("state") == "suspended"
     )
-
-
-def _no_floats(value: Json) -> Json:
-    """An audit record has none (payments.md section 8): they become text."""
-    if isinstance(value, float):
-        return canonical_json.number(value)
-    if isinstance(value, dict):
-        return {key: _no_floats(one) for key, one in value.items()}
-    return [_no_floats(one) for one in value] if isinstance(value, list) else value
 
 
 def _alters(change: Change) -> bool:

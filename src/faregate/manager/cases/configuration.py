@@ -168,7 +168,7 @@ class Configuration:
             await self._demand_match(connection, present, condition)
             gone = [removal(present)]
             if section == "consumers":
-                gone += await self.credentials_of(connection, name)
+                gone += await self.credentials_of(connection, name, present.team)
             return gone
 
         try:
@@ -176,8 +176,10 @@ class Configuration:
         except Invalid as error:
             users = [one for one in _diagnostics(error) if one.get("code") == "unresolved_reference"]
             if users and not force:
-                places = ", ".join(str(one.get("path")) for one in users[:5])
-                raise Referenced(f"Others refer to it: {places}.", diagnostics=users) from error
+                places = ", ".join(str(one.get("path")) for one in users[:5] if one.get("path"))
+                raise Referenced(
+                    f"Others refer to it{places and ': '}{places}.", diagnostics=users
+                ) from error
             raise
 
     def _putting(  # noqa: PLR0913, PLR0917 - as entry_put
@@ -199,8 +201,10 @@ class Configuration:
             else:
                 await self._demand_match(connection, present, condition)
             wanted = team if team is not None else "" if present is None else present.team
-            if present is not None and wanted != present.team:
-                permits.demand(actor, "write", permits.scopes_of(section, name, wanted), noun=NOUNS[section])
+            if present is None:
+                permits.demand_team(actor, wanted)
+            elif wanted != present.team:
+                permits.demand_move(actor, present.team, wanted)
             return [writing(section, name, content, present, wanted)]
 
         return plan
@@ -255,14 +259,14 @@ class Configuration:
                 break
         return found
 
-    async def credentials_of(self, connection: AsyncConnection, consumer: str) -> list[Change]:
-        """The removals of a consumer's credentials, which go with it."""
+    async def credentials_of(self, connection: AsyncConnection, consumer: str, team: str) -> list[Change]:
+        """The removals of the credentials of a consumer of ``team``, which go with it."""
         owned = await self._entries.page(
             connection,
             "credentials",
             matching=rows.c.content.contains(_owner_text(consumer), autoescape=True),
         )
-        return [removal(one) for one in owned if one.content.get("consumer") == consumer]
+        return [removal(replace(one, team=team)) for one in owned if one.content.get("consumer") == consumer]
 
 
 def _owner_text(consumer: str) -> str:

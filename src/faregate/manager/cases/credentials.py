@@ -34,6 +34,9 @@ _FACT: Final = "peppers"
 NOTE_CHARACTERS_MAX: Final = 200
 OVERLAP_MAX_S: Final = 90 * 86_400
 LIFE_MAX_S: Final = 10 * 366 * 86_400
+LOOKS_MAX: Final = 20
+"""Looks into the database for one page of a list."""
+_LOOKED_AT: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +94,36 @@ class Credentials:
     async def credential_list(
         self, actor: Actor, *, consumer: str = "", after: str = "", size: int = 100
     ) -> Page:
-        """Credentials by id, those of one consumer or of all that ``actor`` may see."""
+        """Credentials by id, those of one consumer or of all that ``actor`` may see. Where many of others lie
+        between, a page has fewer than ``size``, and goes on.
+        """
         permits.demand_anywhere(actor, "see")
         found: list[Entry] = []
         try:
             async with self._committing.database.reading() as connection:
-                while len(found) <= size:
+                for _ in range(LOOKS_MAX):
                     page = await self._entries.page(
                         connection,
                         "credentials",
-                        after=found[-1].name if found else after,
-                        size=size + 1,
+                        after=after,
+                        size=max(size + 1, _LOOKED_AT),
                         matching=None if not consumer else _of(consumer),
                     )
-                    found += [one for one in page if _sees(actor, one)]
-                    if len(page) <= size:
+                    found += [one for one in await self._of_teams(connection, page) if _sees(actor, one)]
+                    more = len(page) == max(size + 1, _LOOKED_AT)
+                    after = page[-1].name if more else ""
+                    if len(found) > size or not more:
                         break
-                    after = page[-1].name
         except DatabaseError as error:
             raise Unavailable(str(error)) from error
         kept = found[:size]
-        return Page([_shown(one) for one in kept], kept[-1].name if len(found) > size else "")
+        return Page([_shown(one) for one in kept], kept[-1].name if len(found) > size else after)
 
     async def credential_get(self, actor: Actor, name: str) -> Entry:
         """One credential. Raises NotFound."""
         try:
             async with self._committing.database.reading() as connection:
-                entry = await self._entries.get(connection, "credentials", name)
+                entry = await self._get(connection, name)
         except DatabaseError as error:
             raise Unavailable(str(error)) from error
         if entry is None or not _sees(actor, entry):
@@ -220,7 +226,7 @@ class Credentials:
         async def plan(connection: AsyncConnection) -> Sequence[Change]:
             nonlocal team
             team = await self._team_of(connection, actor, consumer)
-            present = await self._entries.get(connection, "credentials", name)
+            present = await self._get(connection, name)
             if present is None:
                 return [Change("credentials", name, None, content, team)]
             permits.demand_entry(actor, "write", present)
@@ -287,8 +293,19 @@ class Credentials:
         permits.demand(actor, "write", permits.scopes_of("consumers", consumer, team), noun="consumer")
         return team
 
-    async def _writable(self, connection: AsyncConnection, actor: Actor, name: str) -> Entry:
+    async def _get(self, connection: AsyncConnection, name: str) -> Entry | None:
         entry = await self._entries.get(connection, "credentials", name)
+        return None if entry is None else (await self._of_teams(connection, [entry]))[0]
+
+    async def _of_teams(self, connection: AsyncConnection, found: Sequence[Entry]) -> list[Entry]:
+        """``found`` in the teams of their consumers as these are now, wherever they were made."""
+        names = {str(one.content.get("consumer")) for one in found}
+        consumers = await self._entries.page(connection, "consumers", matching=rows.c.name.in_(names))
+        teams = {one.name: one.team for one in consumers}
+        return [replace(one, team=teams.get(str(one.content.get("consumer")), "")) for one in found]
+
+    async def _writable(self, connection: AsyncConnection, actor: Actor, name: str) -> Entry:
+        entry = await self._get(connection, name)
         if entry is None:
             raise NotFound("There is no such credential.")
         permits.demand_entry(actor, "write", entry)

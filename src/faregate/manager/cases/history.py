@@ -65,7 +65,7 @@ class History:
     async def rollback_plan(self, actor: Actor, number: int) -> Judgement:
         """What ``rollback`` would change."""
         permits.demand_anywhere(actor, "see")
-        return await self._committing.check(self.rolling_back(actor, number))
+        return await self._committing.check(self.rolling_back(actor, number), actor)
 
     def rolling_back(self, actor: Actor, number: int) -> Plan:
         """The plan of a ``rollback``."""
@@ -91,10 +91,14 @@ class History:
                         "" if present is None else present.team,
                     )
                 )
-            gone = {one.name for one in changes if one.section == "consumers" and one.after is None}
+            gone = {
+                one.name: one.team_before
+                for one in changes
+                if one.section == "consumers" and one.after is None
+            }
             if gone:
                 changes += [
-                    Change("credentials", one.name, one.content, None, "", one.team)
+                    Change("credentials", one.name, one.content, None, "", gone[str(one.content["consumer"])])
                     for one in await entries.page(connection, "credentials")
                     if one.content.get("consumer") in gone
                 ]

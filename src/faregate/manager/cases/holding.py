@@ -19,14 +19,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.kernel import canonical_json
 from faregate.manager.cases import permits
-from faregate.manager.cases.committing import Committing, Why, errors_of, summary
+from faregate.manager.cases.committing import Committing, Why, errors_of
 from faregate.manager.cases.domain import EVERYWHERE, LOCAL, Actor, Change, Content, Json
 from faregate.manager.cases.errors import Conflict, Held, Invalid, Stale
-from faregate.manager.cases.risk import APPROVALS, Risk, is_money, risk_of, upstreams_of
+from faregate.manager.cases.risk import (
+    APPROVALS,
+    CREDENTIAL_KINDS,
+    Risk,
+    is_money,
+    kinds_of,
+    risk_of,
+    upstreams_of,
+)
 from faregate.manager.database import changes as rows
 from faregate.manager.database import people as people_rows
 from faregate.manager.database import revisions as revision_rows
 from faregate.manager.database.changes import ChangeState, Decision, Request
+from faregate.manager.database.tables import entries as entry_rows
 
 Approval: TypeAlias = Literal["off", "guarded", "all"]
 
@@ -206,7 +215,7 @@ class Holding:
         committing = self._committing
         wrong = errors_of(await committing.compiler.check([change.for_compiler() for change in changes]))
         if wrong:
-            raise Invalid(summary(wrong), wrong)
+            raise await committing.refusal(connection, actor, changes, wrong)
         listed: list[Json] = [
             {"section": one.section, "name": one.name, "after": one.after, "team": one.team}
             for one in changes
@@ -256,9 +265,34 @@ class Holding:
     async def risk_now(self, connection: AsyncConnection, changes: Sequence[Change]) -> Risk:
         """What ``changes`` put at stake as things stand."""
         risk = risk_of(changes)
+        if risk == "guarded" and self.on and await self._another_kind(connection, changes):
+            return "grave"
         if risk != "plain" or self._approval() != "guarded":
             return risk
         return risk_of(changes, await self._money_upstreams(connection))
+
+    async def _another_kind(self, connection: AsyncConnection, changes: Sequence[Change]) -> bool:
+        """Whether a consumer gets a credential of a kind that it has none of, beside others."""
+        committing = self._committing
+        for change in changes:
+            fresh = change.after if change.section == "credentials" and change.before is None else None
+            if fresh is None:
+                continue
+            consumer = str(fresh.get("consumer"))
+            entry = await committing.entries.get(connection, "consumers", consumer)
+            content = (
+                entry.content
+                if entry is not None
+                else await committing.compiler.file_entry("consumers", consumer)
+            )
+            held = set(kinds_of((content or {}).get("credentials")))
+            told = f'"consumer":{msgspec.json.encode(consumer).decode()}'
+            matching = entry_rows.c.content.contains(told, autoescape=True)
+            for one in await committing.entries.page(connection, "credentials", matching=matching):
+                held |= CREDENTIAL_KINDS & one.content.keys()
+            if held and not CREDENTIAL_KINDS & fresh.keys() <= held:
+                return True
+        return False
 
     async def _money_upstreams(self, connection: AsyncConnection) -> frozenset[str]:
         committing = self._committing

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from faregate.manager.arms import Arm, seconds_of
+from faregate.manager.cases.domain import Json
 from faregate.manager.cases.sequential import Shares
 
 LEVEL: Final = 0.01
@@ -107,3 +108,33 @@ class Judge:
 
 def _told(test: Shares, old: tuple[int, int], new: tuple[int, int]) -> Test:
     return Test(test.evidence, test.largest, test.bound, test.p_value, old, new)
+
+
+def worse(judge: Judge, ground: str) -> str:
+    """In words, with the numbers."""
+    test = judge.failures if ground == "failures" else judge.slow_calls
+    assert test is not None
+    what = "fail" if ground == "failures" else f"take more than {judge.mark_s * 1000:.3g} ms"
+    return (
+        f"It is worse: {_share(test.new)} of its calls {what}, {_share(test.old)} of the running revision's"
+        f" (evidence {test.largest:.0f}, bound {test.bound:.0f})."
+    )
+
+
+def _share(counted: tuple[int, int]) -> str:
+    calls, hits = counted
+    return f"{hits / calls if calls else 0.0:.2%}"
+
+
+def numbers(judge: Judge) -> dict[str, Json]:
+    """What stands in the audit record: whole numbers, and text where they are not."""
+    found: dict[str, Json] = {
+        "old": {"calls": judge.old.calls, "failures": judge.old.failures},
+        "new": {"calls": judge.new.calls, "failures": judge.new.failures},
+        "level": str(LEVEL),
+    }
+    tests: list[tuple[str, Test | None]] = [("failures", judge.failures), ("slow_calls", judge.slow_calls)]
+    for name, test in tests:
+        if test is not None:
+            found[name] = {"evidence": f"{test.largest:.3g}", "bound": f"{test.bound:.0f}"}
+    return found

@@ -10,12 +10,11 @@ from typing import Final, Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from faregate.compile.openapi.diff import compare
-from faregate.compile.openapi.document import Document, DocumentError
+from faregate.manager.cases import contracts
 from faregate.manager.cases.committing import Committing, Why
 from faregate.manager.cases.configuration import Configuration, Precondition
 from faregate.manager.cases.domain import Actor, Change, Content, Json, Revision
-from faregate.manager.cases.errors import Conflict, Invalid, NotFound, PreconditionMissing, Stale, StillUsed
+from faregate.manager.cases.errors import Conflict, NotFound, PreconditionMissing, Stale, StillUsed
 from faregate.manager.cases.standing import HOUR_MS
 from faregate.manager.database.gateways import usage_since
 
@@ -30,12 +29,6 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = {
     "retired": frozenset({"deprecated"}),
 }
 """What follows what; each step but the first can be taken back."""
-
-
-class Breaking(Conflict):
-    """An active version's contract would be broken; ``changes`` names each."""
-
-    code, title = "breaking_change", "Breaking change"
 
 
 class Lifecycle:
@@ -91,13 +84,17 @@ class Lifecycle:
         """Raises StillUsed, Breaking."""
         if why.force:
             return
+        pairs: list[contracts.Pair] = []
         for change in changes:
             if change.section == "apis" and change.before is not None:
-                await self._guard_api(connection, change.name, change.before, change.after or {})
+                pairs += await self._guard_api(connection, change.name, change.before, change.after or {})
+        await contracts.demand_compatible(pairs)
 
     async def _guard_api(
         self, connection: AsyncConnection, api: str, before: Content, after: Content
-    ) -> None:
+    ) -> list[contracts.Pair]:
+        """The contracts that are to be compared."""
+        pairs: list[contracts.Pair] = []
         former, present = versions_of(before), versions_of(after)
         for name, version in former.items():
             state = state_of(version)
@@ -105,7 +102,12 @@ class Lifecycle:
             if ends and state in {"active", "deprecated"}:
                 await self._demand_unused(connection, api, name)
             if state == "active" and name in present and state_of(present[name]) == "active":
-                _demand_compatible(f"{api}/{name}", {**before, **version}, {**after, **present[name]})
+                old = version.get("openapi", before.get("openapi"))
+                new = present[name].get("openapi", after.get("openapi"))
+                told = any(old is pair.old and new is pair.new for pair in pairs)
+                if isinstance(old, dict) and isinstance(new, dict) and not told and old != new:
+                    pairs.append(contracts.Pair(f"{api}/{name}", old, new))
+        return pairs
 
     async def _demand_unused(self, connection: AsyncConnection, api: str, version: str) -> None:
         since = self._committing.clock() // HOUR_MS - USED_HOURS
@@ -138,21 +140,3 @@ def versions_of(content: Content) -> dict[str, Content]:
 def state_of(version: Content) -> State:
     state = version.get("state", "active")
     return state if state in {"draft", "active", "deprecated", "retired"} else "active"  # type: ignore[return-value]  # one of them
-
-
-def _demand_compatible(where: str, before: Content, after: Content) -> None:
-    old, new = before.get("openapi"), after.get("openapi")
-    if not isinstance(old, dict) or not isinstance(new, dict) or old == new:
-        return
-    try:
-        found = [one for one in compare(Document(old), Document(new)) if one.breaking]
-    except DocumentError as error:
-        raise Invalid(f"{where}: {error}") from error
-    if found:
-        shown = [
-            {"path": one.pointer, "operation": one.operation, "message": one.message}
-            for one in found[:CALLERS_SHOWN_MAX]
-        ]
-        raise Breaking(
-            f"{where} is active, and this would break its callers: {found[0].message}", changes=shown
-        )

@@ -57,6 +57,24 @@ def demand_entry(actor: Actor, need: Need, entry: Entry) -> None:
     demand(actor, need, scopes_of(entry.section, entry.name, entry.team), noun=NOUNS[entry.section])
 
 
+def demand_team(actor: Actor, team: str) -> None:
+    """For an entry that is made in ``team``: a grant for one API says nothing of teams. Raises Forbidden, in
+    the same words whether or not there is such a team.
+    """
+    if team and not may(actor, "write", (EVERYWHERE, f"team:{team}")):
+        raise Forbidden("This needs the role operator in the team that it shall belong to.")
+
+
+def demand_move(actor: Actor, before: str, after: str) -> None:
+    """For an entry that another team gets, or none. Raises Forbidden."""
+    for team in (before, after):
+        if not may(actor, "write", (EVERYWHERE, f"team:{team}") if team else (EVERYWHERE,)):
+            raise Forbidden(
+                "This needs the role operator in the team that it leaves and in the one that it goes to; "
+                "everywhere, where one of them is none."
+            )
+
+
 def demand_anywhere(actor: Actor, need: Need) -> None:
     """For lists and the like, which show each what is theirs. Raises Forbidden."""
     if not scopes(actor, need):

@@ -11,11 +11,13 @@ from typing import Final, Literal, TypeAlias
 
 from faregate.kernel.units import Rate, parse_rates
 from faregate.manager.cases.domain import Change, Content, Json
+from faregate.manager.cases.route_risk import routes_of, routes_weaken, versions_of
 
 Risk: TypeAlias = Literal["plain", "guarded", "grave"]
 ORDER: Final[tuple[Risk, ...]] = ("plain", "guarded", "grave")
 APPROVALS: Final[Mapping[Risk, int]] = {"plain": 1, "guarded": 1, "grave": 2}
 
+CREDENTIAL_KINDS: Final = frozenset({"api_key", "mtls", "jwt"})
 _IDENTITIES: Final = ("match", "id", "url", "name")
 
 
@@ -31,13 +33,14 @@ def risk_of(changes: Sequence[Change], money_upstreams: frozenset[str] = frozens
 def is_money(api: Content | None) -> bool:
     """Whether a route of this API is one that money depends on."""
     return api is not None and any(
-        route.get("idempotency", "off") != "off" or route.get("audit") == "required" for route in _routes(api)
+        route.get("idempotency", "off") != "off" or route.get("audit") == "required"
+        for route in routes_of(api)
     )
 
 
 def upstreams_of(api: Content | None) -> frozenset[str]:
     """The upstreams that an API's calls go to."""
-    named = [one.get("upstream") for one in (api or {}, *_versions(api or {}))]
+    named = [one.get("upstream") for one in (api or {}, *versions_of(api or {}).values())]
     return frozenset(one for one in named if isinstance(one, str))
 
 
@@ -48,14 +51,17 @@ def _risk(change: Change, money_upstreams: frozenset[str]) -> Risk:
         return _api_risk(change, money_upstreams)
     if change.after is not None and weakens(change.before, change.after):
         return "grave"
-    return "guarded"
+    return "grave" if _kind_altered(change) else "guarded"
 
 
 def _api_risk(change: Change, money_upstreams: frozenset[str]) -> Risk:
     money = is_money(change.before) or is_money(change.after)
     if change.after is None:  # it could come back without what protected it
         return "grave" if money else "plain"
-    if weakens(change.before, change.after):
+    before = change.before or {}
+    if weakens(_without_routes(before), _without_routes(change.after)):
+        return "grave"
+    if routes_weaken(before, change.after, weakens):
         return "grave"
     used = upstreams_of(change.before) | upstreams_of(change.after)
     return "guarded" if money or not used.isdisjoint(money_upstreams) else "plain"
@@ -109,6 +115,47 @@ def _wider(before: Json, after: Json) -> bool:
     return not _set(after) or not _set(after) <= _set(before)
 
 
+def _bounds(before: Json, after: Json) -> bool:
+    """For a list that narrows even when it is empty."""
+    return before is not None and (after is None or not _set(after) <= _set(before))
+
+
+def _open(before: Json, after: Json) -> bool:
+    """Whether targets that are not https:// come where there were any."""
+    former, present = _urls(before), _urls(after)
+    return any(_tls(one) for one in former) and any(not _tls(one) for one in present - former)
+
+
+def _tls(url: str) -> bool:
+    return url.startswith("https://")
+
+
+def _urls(targets: Json) -> frozenset[str]:
+    listed = targets if isinstance(targets, list) else []
+    return frozenset(str(one.get("url") if isinstance(one, dict) else one) for one in listed)
+
+
+def _other_kinds(before: Json, after: Json) -> bool:
+    """Whether a consumer can prove itself in a way that it could not."""
+    return bool(kinds_of(before)) and not kinds_of(after) <= kinds_of(before)
+
+
+def kinds_of(credentials: Json) -> frozenset[str]:
+    """Of the credentials that a consumer's entry lists."""
+    listed = credentials if isinstance(credentials, list) else []
+    return frozenset(kind for one in listed if isinstance(one, dict) for kind in one)
+
+
+def _kind_altered(change: Change) -> bool:
+    """Whether a credential is one of another kind, or another consumer's, under the same name."""
+    if change.section != "credentials" or change.before is None or change.after is None:
+        return False
+    before, after = change.before, change.after
+    return before.get("consumer") != after.get("consumer") or not (
+        CREDENTIAL_KINDS & after.keys() <= before.keys()
+    )
+
+
 def _audit(before: Json, _: Json) -> bool:
     return before in {"required", "on"} if isinstance(before, str) else False
 
@@ -154,6 +201,9 @@ _RULES: Final[Mapping[str, Callable[[Json, Json], bool]]] = {
     "plan": _altered,
     "groups": _altered,
     "allow_ips": _wider,
+    "apis": _bounds,
+    "credentials": _other_kinds,
+    "targets": _open,
     "forward_credential": lambda _, after: after not in {None, False},
     "tls": _changed,
     "ca": _changed,
@@ -184,15 +234,15 @@ def _named(items: list[Json]) -> dict[str, Json]:
     return found
 
 
-def _versions(api: Content) -> list[Content]:
-    held = api.get("versions")
-    return [one for one in held.values() if isinstance(one, dict)] if isinstance(held, dict) else []
-
-
-def _routes(api: Content) -> list[Content]:
-    found: list[Content] = []
-    for holder in (api, *_versions(api)):
-        routes = holder.get("routes")
-        if isinstance(routes, list):
-            found += [one for one in routes if isinstance(one, dict)]
-    return found
+def _without_routes(api: Content) -> Content:
+    """What is compared by name; routes are compared as calls meet them."""
+    kept = {key: one for key, one in api.items() if key != "routes"}
+    held = kept.get("versions")
+    if isinstance(held, dict):
+        kept["versions"] = {
+            name: {key: part for key, part in one.items() if key != "routes"}
+            if isinstance(one, dict)
+            else one
+            for name, one in held.items()
+        }
+    return kept

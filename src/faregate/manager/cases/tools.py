@@ -89,12 +89,13 @@ class Tools:
         self._waiting += 1
         try:
             async with self._turn:
-                return await _answered(arguments, sent)
+                return await answered(arguments, sent)
         finally:
             self._waiting -= 1
 
 
-async def _answered(arguments: Sequence[str], sent: bytes) -> tuple[int, bytes, bytes]:
+async def answered(arguments: Sequence[str], sent: bytes, run_s: float = RUN_S) -> tuple[int, bytes, bytes]:
+    """Exit status, answer and what was said of one process. Raises Invalid after ``run_s`` seconds."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
@@ -104,10 +105,10 @@ async def _answered(arguments: Sequence[str], sent: bytes) -> tuple[int, bytes, 
         env={name: value for name, value in os.environ.items() if not name.startswith("FAREGATE_")},
     )
     try:
-        async with asyncio.timeout(RUN_S):
+        async with asyncio.timeout(run_s):
             told, said = await process.communicate(sent)
     except TimeoutError:
-        raise Invalid(f"It takes longer than the {RUN_S:.0f} seconds that are given to it.") from None
+        raise Invalid(f"It takes longer than the {run_s:.0f} seconds that are given to it.") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

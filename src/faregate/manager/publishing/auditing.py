@@ -5,6 +5,7 @@ from typing import Final
 
 from faregate.manager.cases.domain import Json
 from faregate.manager.cases.errors import Unavailable
+from faregate.manager.cases.leaves import fitted_detail
 from faregate.records.audit.client import Audit, AuditError, LeafError
 
 WITHIN_S: Final = 8.0
@@ -18,8 +19,9 @@ class Auditing:
         self._audit = audit
 
     async def append(self, kind: str, actor: str, object_: str, detail: Mapping[str, Json]) -> int:
+        told = fitted_detail(detail)
         try:
-            appended = await self._audit.append(kind, actor, object_, detail, within_s=WITHIN_S)
+            appended = await self._audit.append(kind, actor, object_, told, within_s=WITHIN_S)
         except (AuditError, LeafError) as error:
             raise Unavailable(f"Nothing is changed that cannot be audited: {error}.") from error
         return appended.seq

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from msgspec.structs import replace
+
 from faregate.kernel.exact_json import DeepError, NumberError, decode, number
 from faregate.kernel.problems import Refusal
 from faregate.kernel.strict_json import DoubledError
@@ -95,6 +97,22 @@ class Checks:
         self.response = data.response
         self.reads_head = bool(asked)
         self.reads_body = data.request
+
+    def moved(self, deeper: int) -> "Checks":
+        """The same for paths whose parameters stand ``deeper`` segments further on; back where negative."""
+        if not deeper or not self._paths:
+            return self
+        ready = [*self._paths, *self._queries.values(), *self._headers.values()]
+        known = {one.data.schema: one.schema for one in ready}
+        for bodies in (self._bodies, *self._answers.values()):
+            for data, schema in bodies.by_media.values():
+                if schema is not None:
+                    known[data.schema] = schema
+        parameters = tuple(
+            replace(one, segment=one.segment + deeper) if one.place == "path" else one
+            for one in self.data.parameters
+        )
+        return Checks(replace(self.data, parameters=parameters), known.__getitem__)
 
     def head(self, path: str, target: bytes, raw: bytes) -> None:
         """Raises ``Misfit``. ``path``: normalised; ``raw``: the field section."""
