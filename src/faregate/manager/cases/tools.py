@@ -94,8 +94,13 @@ class Tools:
             self._waiting -= 1
 
 
-async def answered(arguments: Sequence[str], sent: bytes, run_s: float = RUN_S) -> tuple[int, bytes, bytes]:
-    """Exit status, answer and what was said of one process. Raises Invalid after ``run_s`` seconds."""
+async def answered(
+    arguments: Sequence[str], sent: bytes, run_s: float | None = None
+) -> tuple[int, bytes, bytes]:
+    """Exit status, answer and what was said of one process. Raises Invalid after ``run_s`` seconds, None for
+    ``RUN_S``.
+    """
+    within_s = RUN_S if run_s is None else run_s
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
@@ -105,10 +110,10 @@ async def answered(arguments: Sequence[str], sent: bytes, run_s: float = RUN_S) 
         env={name: value for name, value in os.environ.items() if not name.startswith("FAREGATE_")},
     )
     try:
-        async with asyncio.timeout(run_s):
+        async with asyncio.timeout(within_s):
             told, said = await process.communicate(sent)
     except TimeoutError:
-        raise Invalid(f"It takes longer than the {run_s:.0f} seconds that are given to it.") from None
+        raise Invalid(f"It takes longer than the {within_s:.0f} seconds that are given to it.") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
