@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from faregate.records.audit import leaf
 from faregate.records.audit.leaf import NO_PREV, Entry
 from faregate.records.audit.merkle import leaf_hash
-from faregate.records.audit.reading import ReadError, tree_folder
+from faregate.records.audit.note import Signer
+from faregate.records.audit.places import CHECKPOINTS
+from faregate.records.audit.reading import ReadError, checkpoints_of, tree_folder
 from faregate.records.audit.verifying import Verified, verify
 from tests.records.audit.trees import Made, event, made
 
@@ -196,3 +198,9 @@ def test_an_empty_tree_is_good_and_a_folder_without_one_is_none(tmp_path: Path) 
     assert tree_folder(tmp_path) == tree.folder
     with pytest.raises(ReadError, match="no audit tree"):
         tree_folder(tmp_path / "audit" / "log")
+
+
+def test_a_file_of_checkpoints_that_was_made_a_moment_ago_holds_none_yet(tmp_path: Path) -> None:
+    """The writer makes the file, then writes its first line: whoever reads in between finds nothing wrong."""
+    (tmp_path / CHECKPOINTS).touch()
+    assert list(checkpoints_of(tmp_path, Signer("example.com/tree", bytes(32)).verifier, None)) == []

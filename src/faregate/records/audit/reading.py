@@ -106,6 +106,8 @@ def _in_file(path: Path, verifier: Verifier) -> Iterator[Signed]:
         with path.open("rb") as file:
             begin = file.read(1)
             file.seek(0)
+            if not begin and path.suffix == ".jsonl":
+                return  # made a moment ago, for its first line
             if begin != b"{":
                 note = file.read(_LINE_BYTES_MAX).decode("utf-8", "replace")
                 yield Signed(_checked(note, verifier, path.name), path.name, note)
