@@ -67,7 +67,7 @@ def test_who_waits_too_long_is_told_so_once_and_its_claim_is_withdrawn(sends: bo
         ledger.claim(asks(key, attempt, sends=sends), told)
         standing = await told.standing
         assert (standing.kind, standing.reason) == (UNAVAILABLE, "store_slow")
-        assert TELL_S <= time.monotonic() - began < TELL_S + 1.0
+        assert TELL_S - 0.002 <= time.monotonic() - began < TELL_S + 1.0  # a loop keeps whole milliseconds
         assert store.book.find(key) is not None
         store.go.set()
         await until(lambda: store.book.find(key) is None)
