@@ -213,7 +213,9 @@ def main() -> None:
         with ground.running():
             print(f"gateway started in {time.monotonic() - begun:.1f} s", flush=True)
             status = ask(ground.data, Request("status"), 5.0)
-            print(f"routes {status['routes']}, workers {len(status['workers'])}")  # type: ignore[arg-type]
+            workers = status["workers"]
+            assert isinstance(workers, list)
+            print(f"routes {status['routes']}, workers {len(workers)}")
             asyncio.run(measure(ground, options.consumers, options.routes, options.changes, options.only))
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import httpx2
+import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -59,16 +60,21 @@ def test_it_is_opened_once_by_the_first_who_asks_and_closed_with_the_manager() -
     assert behind.closed == 1
 
 
-def test_while_it_cannot_be_opened_each_is_told_why_and_the_next_tries_again() -> None:
-    behind, failures = _Behind(), [Unavailable("the database is away"), OSError("a secret path")]
+def test_while_it_cannot_be_opened_each_is_told_why_and_the_next_tries_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away, secret = Unavailable("the database is away"), OSError("a secret path")
+    behind, failures = _Behind(), [away, secret, secret]
 
     async def open_it() -> Opened:
         if failures:
             raise failures.pop(0)
         return behind
 
-    first, second, third = ask(Door(open_it), 3)
+    first, second, _, third = ask(Door(open_it), 4)
     assert (first.status_code, first.json()["detail"]) == (503, "the database is away")
     assert (second.status_code, second.json()["code"]) == (500, "internal_error")
     assert "secret" not in second.text
     assert third.text == "plans"
+    said = [str(one.exc_info[1]) for one in caplog.records if one.exc_info]
+    assert said == ["the database is away", "a secret path"], "the operator is told each cause, once"

@@ -16,10 +16,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from faregate.kernel.ids import IdSource, accepts_request_id
-from faregate.kernel.problems import PROBLEMS, Problem
+from faregate.kernel.problems import PROBLEMS
 from faregate.manager.exposition import CONTENT_TYPE, render
 from faregate.manager.feed import FeedServer
 from faregate.manager.hosts import Names, judge
+from faregate.manager.refusals import refusal, refusal_of
 from faregate.manager.totals import Totals
 
 _METHODS: Final = ("GET", "HEAD")
@@ -59,44 +60,25 @@ def _denial(request: Request, code: str) -> Response:
     """The answer to a request that ``judge`` refused; the connection ends with it."""
     headers = {"Connection": "close"}
     if code == "malformed_request":
-        return _problem(request, PROBLEMS[code], headers=headers)
+        return refusal_of(request.scope, PROBLEMS[code], headers=headers)
     if code == "misdirected_request":
         detail = "The manager is not known by this name; use its address."
-        return _problem(request, PROBLEMS[code], headers=headers, detail=detail)
-    members = {
-        "type": f"urn:faregate:problem:{code}",
-        "title": "Origin denied",
-        "status": 403,
-        "code": code,
-        "detail": "Pages of other sites may not ask the manager.",
-        "request_id": request.scope["request_id"],
-    }
-    return JSONResponse(members, 403, headers, media_type="application/problem+json")
-
-
-def _problem(
-    request: Request, problem: Problem, *, headers: dict[str, str] | None = None, detail: str = ""
-) -> Response:
-    members = {
-        "type": problem.type,
-        "title": problem.title,
-        "status": problem.status,
-        "code": problem.code,
-        "detail": detail or problem.detail,
-        "request_id": request.scope["request_id"],
-    }
-    return JSONResponse(members, problem.status, headers, media_type="application/problem+json")
+        return refusal_of(request.scope, PROBLEMS[code], headers=headers, detail=detail)
+    return refusal(
+        request.scope, code, 403, "Origin denied", "Pages of other sites may not ask the manager.", headers
+    )
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return _problem(request, PROBLEMS["method_not_allowed"], headers={"Allow": ", ".join(_METHODS)})
-    return _problem(request, PROBLEMS["no_route"])
+        allowed = {"Allow": ", ".join(_METHODS)}
+        return refusal_of(request.scope, PROBLEMS["method_not_allowed"], headers=allowed)
+    return refusal_of(request.scope, PROBLEMS["no_route"])
 
 
 async def _defect(request: Request, _: Exception) -> Response:
-    return _problem(request, PROBLEMS["internal_error"])
+    return refusal_of(request.scope, PROBLEMS["internal_error"])
 
 
 def create_app(totals: Totals, feed: FeedServer, names: Names, door: ASGIApp | None = None) -> ASGIApp:
@@ -121,18 +103,9 @@ def create_app(totals: Totals, feed: FeedServer, names: Names, door: ASGIApp | N
         }
         if not readiness.lacks:
             return JSONResponse({"status": "ready", "workers": workers, "revision": readiness.revisions[0]})
-        members = {
-            "type": "urn:faregate:problem:not_ready",
-            "title": "Not ready",
-            "status": 503,
-            "code": "not_ready",
-            "detail": f"{readiness.lacks}.",
-            "request_id": request.scope["request_id"],
-            "retry": "after",
-            "workers": workers,
-            "revisions": readiness.revisions,
-        }
-        return JSONResponse(members, 503, {"Retry-After": "1"}, media_type="application/problem+json")
+        standing = {"retry": "after", "workers": workers, "revisions": readiness.revisions}
+        detail, retry = f"{readiness.lacks}.", {"Retry-After": "1"}
+        return refusal(request.scope, "not_ready", 503, "Not ready", detail, retry, standing)
 
     app = Starlette(
         routes=[
@@ -152,7 +125,7 @@ def _behind(door: ASGIApp) -> ASGIApp:
     async def admin(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in _ADMIN_METHODS:
             problem = PROBLEMS["method_not_allowed"]
-            answer = _problem(Request(scope), problem, headers={"Allow": ", ".join(_ADMIN_METHODS)})
+            answer = refusal_of(scope, problem, headers={"Allow": ", ".join(_ADMIN_METHODS)})
             await answer(scope, receive, send)
             return
         await door(scope, receive, send)

@@ -7,13 +7,15 @@ cannot be opened each request is told why, and the next one tries again.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Protocol
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from faregate.kernel.problems import PROBLEMS
+from faregate.manager.refusals import refusal
 
 RETRY_S: Final = 5.0
 """Between tries to open at start, when nobody asks."""
@@ -38,6 +40,7 @@ class Door:
         self._house: Opened | None = None
         self._turn = asyncio.Lock()
         self._opener: asyncio.Task[None] | None = None
+        self._said = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -67,9 +70,18 @@ class Door:
         if house is None:
             async with self._turn:
                 if self._house is None:
-                    self._house = await self._open_house()
+                    self._house = await self._try_to_open()
                 house = self._house
         return house
+
+    async def _try_to_open(self) -> Opened:
+        try:
+            return await self._open_house()
+        except Exception as error:
+            if str(error) != self._said:  # once a cause: it is tried again and again
+                self._said = str(error)
+                logging.exception("the admin API cannot be opened")  # noqa: LOG015 - the process's one voice
+            raise
 
     async def _keep_trying(self) -> None:
         while True:
@@ -84,15 +96,9 @@ class Door:
 def _unavailable(scope: Scope, error: Exception) -> ASGIApp:
     from faregate.manager.cases.errors import Unavailable  # noqa: PLC0415 - small, and only needed here
 
-    known = isinstance(error, Unavailable)
-    members = {
-        "type": f"urn:faregate:problem:{Unavailable.code if known else 'internal_error'}",
-        "title": Unavailable.title if known else "Internal error",
-        "status": 503 if known else 500,
-        "code": Unavailable.code if known else "internal_error",
-        "detail": error.detail if isinstance(error, Unavailable) else "The manager could not be opened.",
-        "request_id": str(Request(scope).scope.get("request_id", "")),
-        "retry": "after",
-    }
-    status = 503 if known else 500
-    return JSONResponse(members, status, {"Retry-After": "1"}, media_type="application/problem+json")
+    members, headers = {"retry": "after"}, {"Retry-After": "1"}
+    if isinstance(error, Unavailable):
+        return refusal(scope, error.code, error.status, error.title, error.detail, headers, members)
+    row = PROBLEMS["internal_error"]
+    detail = "The manager could not be opened."
+    return refusal(scope, row.code, row.status, row.title, detail, headers, members)

@@ -50,7 +50,7 @@ class RoutesOperations(Asking):
         )
 
     def version_route_list(self, name: str, version: str) -> PartPage:
-        """List route of a versions: `GET /apis/{name}/versions/{version}/routes`."""
+        """List routes of a version: `GET /apis/{name}/versions/{version}/routes`."""
         answer: PartPage = self._ask("version_route_list", (name, version))
         return answer
 

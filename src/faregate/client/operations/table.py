@@ -49,7 +49,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "route_get": Operation("GET", "/apis/{name}/routes/{part}", "One route", reads=True, in_path=("name", "part")),
     "route_put": Operation("PUT", "/apis/{name}/routes/{part}", "Make or replace one route", reads=False, in_path=("name", "part"), headers=("if-match", "if-none-match", "x-faregate-reason"), body="PartWrite"),
     "route_delete": Operation("DELETE", "/apis/{name}/routes/{part}", "Remove one route", reads=False, in_path=("name", "part"), headers=("if-match", "if-none-match", "x-faregate-reason")),
-    "version_route_list": Operation("GET", "/apis/{name}/versions/{version}/routes", "List route of a versions", reads=True, in_path=("name", "version")),
+    "version_route_list": Operation("GET", "/apis/{name}/versions/{version}/routes", "List routes of a version", reads=True, in_path=("name", "version")),
     "version_route_get": Operation("GET", "/apis/{name}/versions/{version}/routes/{part}", "One route of a version", reads=True, in_path=("name", "version", "part")),
     "version_route_put": Operation("PUT", "/apis/{name}/versions/{version}/routes/{part}", "Make or replace one route of a version", reads=False, in_path=("name", "version", "part"), headers=("if-match", "if-none-match", "x-faregate-reason"), body="PartWrite"),
     "version_route_delete": Operation("DELETE", "/apis/{name}/versions/{version}/routes/{part}", "Remove one route of a version", reads=False, in_path=("name", "version", "part"), headers=("if-match", "if-none-match", "x-faregate-reason")),

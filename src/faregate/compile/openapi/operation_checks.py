@@ -162,13 +162,13 @@ def types_of(schema: Value, whole: Value, level: int = 0) -> frozenset[str]:
     if not isinstance(schema, dict) or level > _LEVELS_MAX:
         return _ALL
     types = _ALL
-    kind = schema.get("type")
+    kind, values = schema.get("type"), schema.get("enum")
     if isinstance(kind, str):
         types = frozenset({kind})
     elif isinstance(kind, list):
         types = frozenset(str(one) for one in kind)
-    elif isinstance(schema.get("enum"), list):
-        types = frozenset(_type_of(one) for one in schema["enum"])  # type: ignore[union-attr]
+    elif isinstance(values, list):
+        types = frozenset(_type_of(one) for one in values)
     elif "const" in schema:
         types = frozenset({_type_of(schema["const"])})
     reference = schema.get("$ref")

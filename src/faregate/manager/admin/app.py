@@ -41,9 +41,9 @@ from faregate.manager.admin.repeating import held_answer
 from faregate.manager.admin.schemas import ProblemRead
 from faregate.manager.cases.errors import CaseError, Held, TooMany, Unauthenticated, Unavailable
 from faregate.manager.management import Management
+from faregate.manager.refusals import refusal
 
 _CONFIGURATION: Final = (entries, lifecycle, parts, credentials, revisions, standing)
-_MEDIA: Final = "application/problem+json"
 _RETRY_S: Final = {429: "1", 503: "1"}
 
 DESCRIPTION: Final = """\
@@ -56,20 +56,11 @@ def problem(
     request: Request, code: str, status: int, title: str, detail: str, **members: Any
 ) -> JSONResponse:
     """A refusal in the one form."""
-    content = {
-        "type": f"urn:faregate:problem:{code}",
-        "title": title,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        "request_id": str(request.scope.get("request_id", "")),
-        **members,
-    }
     retry_s = members.pop("retry_after_s", None) or _RETRY_S.get(status)
     headers = {"Retry-After": str(retry_s)} if retry_s else {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="faregate manager"'
-    return JSONResponse(content, status, headers, media_type=_MEDIA)
+    return refusal(request.scope, code, status, title, detail, headers, members)
 
 
 async def _case(request: Request, error: Exception) -> Response:

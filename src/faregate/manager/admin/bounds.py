@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from faregate.manager.admin.context import actor
 from faregate.manager.cases.errors import CaseError
+from faregate.manager.refusals import refusal
 
 BODY_BYTES_MAX: Final = 64 << 20
 """A configuration of 100,000 consumers takes about 30 MiB."""
@@ -165,19 +166,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _answer(scope: Scope, refused: _Refused) -> JSONResponse:
-    return JSONResponse(
-        {
-            "type": f"urn:faregate:problem:{refused.code}",
-            "title": "Not taken",
-            "status": refused.status,
-            "code": refused.code,
-            "detail": refused.detail,
-            "request_id": str(scope.get("request_id", "")),
-        },
-        refused.status,
-        refused.headers,
-        media_type="application/problem+json",
-    )
+    return refusal(scope, refused.code, refused.status, "Not taken", refused.detail, refused.headers)
 
 
 def _judge(scope: Scope, body: bytes) -> _Refused | None:

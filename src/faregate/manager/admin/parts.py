@@ -82,14 +82,15 @@ def _register(  # noqa: PLR0913, PLR0917 - what an operation is made of
     several: str,
     stem: str,
     noun: str,
+    several_of: str,
     tags: list[str | Enum],
     functions: tuple[Any, Any, Any, Any],
 ) -> None:
     listed, got, put, deleted = functions
     one = f"{several}/{{part}}"
     router.add_api_route(
-        several, listed, methods=["GET"], operation_id=f"{stem}_list", summary=f"List {noun}s", tags=tags,
-        responses=READS, openapi_extra=_SEES,
+        several, listed, methods=["GET"], operation_id=f"{stem}_list", summary=f"List {several_of}",
+        tags=tags, responses=READS, openapi_extra=_SEES,
     )  # fmt: skip
     router.add_api_route(
         one, got, methods=["GET"], operation_id=f"{stem}_get", summary=f"One {noun}", tags=tags,
@@ -137,7 +138,7 @@ def _add(router: APIRouter, holder: str, kind: Kind, stem: str) -> None:
         await _deleted(house, who, Place(kind, name), part, condition, why, response)
 
     functions = (part_list, part_get, part_put, part_delete)
-    _register(router, f"{holder}/{kind}", stem, NOUNS[kind], [kind], functions)
+    _register(router, f"{holder}/{kind}", stem, NOUNS[kind], f"{NOUNS[kind]}s", [kind], functions)
 
 
 def _add_versioned(router: APIRouter) -> None:
@@ -182,6 +183,7 @@ def _add_versioned(router: APIRouter) -> None:
         "/apis/{name}/versions/{version}/routes",
         "version_route",
         "route of a version",
+        "routes of a version",
         ["routes"],
         functions,
     )

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
 from sqlalchemy import ColumnElement, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,6 +31,7 @@ from faregate.manager.cases.errors import (
 )
 from faregate.manager.cases.permits import NOUNS
 from faregate.manager.database.engine import DatabaseError
+from faregate.manager.database.entries import owned_by
 from faregate.manager.database.tables import entries as rows
 
 PAGE_MAX: Final = 1000
@@ -264,13 +264,9 @@ class Configuration:
         owned = await self._entries.page(
             connection,
             "credentials",
-            matching=rows.c.content.contains(_owner_text(consumer), autoescape=True),
+            matching=owned_by(consumer),
         )
         return [removal(replace(one, team=team)) for one in owned if one.content.get("consumer") == consumer]
-
-
-def _owner_text(consumer: str) -> str:
-    return f'"consumer":{msgspec.json.encode(consumer).decode()}'
 
 
 def _diagnostics(error: Invalid) -> list[Mapping[str, object]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.kernel import api_keys
@@ -26,6 +26,7 @@ from faregate.manager.cases.configuration import Page
 from faregate.manager.cases.domain import Actor, Change, Content, Entry, Json, Revision
 from faregate.manager.cases.errors import Conflict, Held, Invalid, NotFound, Unavailable
 from faregate.manager.database.engine import DatabaseError
+from faregate.manager.database.entries import owned_by
 from faregate.manager.database.tables import entries as rows
 from faregate.manager.database.tables import facts
 from faregate.snapshot.peppers import Pepper, PepperFault, read_peppers, write_peppers
@@ -107,7 +108,7 @@ class Credentials:
                         "credentials",
                         after=after,
                         size=max(size + 1, _LOOKED_AT),
-                        matching=None if not consumer else _of(consumer),
+                        matching=None if not consumer else owned_by(consumer),
                     )
                     found += [one for one in await self._of_teams(connection, page) if _sees(actor, one)]
                     more = len(page) == max(size + 1, _LOOKED_AT)
@@ -339,10 +340,6 @@ def _gone(entry: Entry) -> Change:
 
 def _sees(actor: Actor, entry: Entry) -> bool:
     return permits.may(actor, "see", permits.scopes_of("credentials", entry.name, entry.team))
-
-
-def _of(consumer: str) -> "ColumnElement[bool]":
-    return rows.c.content.contains(f'"consumer":{msgspec.json.encode(consumer).decode()}', autoescape=True)
 
 
 def _shown(entry: Entry) -> Entry:

@@ -1,7 +1,7 @@
 """Reads and writes of entries and their states. Contents with a secret lie sealed."""
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,8 +18,6 @@ from faregate.manager.database.tables import entries
 _PURPOSE: Final = "entry"
 _ROWS_TOGETHER: Final = 500
 """Rows of one statement: SQLite takes 32,766 values."""
-
-Visible = Callable[[], "ColumnElement[bool] | None"]
 
 
 class Entries:
@@ -75,20 +73,6 @@ class Entries:
                 wanted = wanted.where(condition)
         rows = await connection.execute(wanted.order_by(entries.c.name).limit(size))
         return [self._entry(row) for row in rows]
-
-    async def at(
-        self, connection: AsyncConnection, revision: int, sections: Sequence[Section]
-    ) -> dict[tuple[Section, str], Entry]:
-        """All entries of ``sections`` as they stood at ``revision``."""
-        rows = await connection.execute(
-            select(entries).where(
-                entries.c.section.in_(sections),
-                entries.c.since <= revision,
-                or_(entries.c.until.is_(None), entries.c.until > revision),
-            )
-        )
-        found = [self._entry(row) for row in rows]
-        return {(one.section, one.name): one for one in found}
 
     async def state_at(
         self, connection: AsyncConnection, section: Section, name: str, revision: int
@@ -192,3 +176,8 @@ class Entries:
 def _groups(pairs: Sequence[tuple[Section, str]]) -> Iterable[Sequence[tuple[Section, str]]]:
     for start in range(0, len(pairs), _ROWS_TOGETHER):
         yield pairs[start : start + _ROWS_TOGETHER]
+
+
+def owned_by(consumer: str) -> "ColumnElement[bool]":
+    """Which rows of credentials may be those of ``consumer``: its name stands in their canonical text."""
+    return entries.c.content.contains(f'"consumer":{canonical_json.encode(consumer)}', autoescape=True)
