@@ -80,7 +80,7 @@ class Door:
         except Exception as error:
             if str(error) != self._said:  # once a cause: it is tried again and again
                 self._said = str(error)
-                logging.exception("the admin API cannot be opened")  # noqa: LOG015 - the process's one voice
+                _tell(error)
             raise
 
     async def _keep_trying(self) -> None:
@@ -91,6 +91,16 @@ class Door:
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+
+def _tell(error: Exception) -> None:
+    """The operator's line: what is foreseen (no database) in words, what is not with where it came from."""
+    from faregate.manager.cases.errors import Unavailable  # noqa: PLC0415 - small, and only needed here
+
+    foreseen = isinstance(error, Unavailable)
+    logging.error(  # noqa: LOG015 - the process's one voice
+        "the admin API cannot be opened, and is tried again: %s", error, exc_info=None if foreseen else error
+    )
 
 
 def _unavailable(scope: Scope, error: Exception) -> ASGIApp:
