@@ -46,10 +46,9 @@ _PREFIX: Final = struct.Struct("!BHI")
 _UNPACKED_BYTES_MAX: Final = 1 << 20
 _DEPTH_MAX: Final = 64
 # A cheap look first, as in ``records.suspicion``: where thirteen digits, spaces or dashes stand in a row, and
-# what every name of sensitive data holds, or a name or number that is spelt otherwise.
+# what every name of sensitive data holds (``_tells``), or a name or number that is spelt otherwise.
 _RUNS: Final = bytes(0x30 if chr(byte) in "0123456789 -" else 0x2E for byte in range(256))
 _RUN: Final = b"0" * 13
-_TELLING: Final = (b"csc", b"cav", b"pin", b"track", b"secur", b"verif", b"%")
 _LINES_KNOWN_MAX: Final = 512
 _LINE_BYTES_KNOWN_MAX: Final = 256
 _kept_lines: Final[dict[bytes, bool]] = {}
@@ -188,11 +187,24 @@ def _may_hold_card(body: bytes) -> bool:
 
 
 def _tells(lower: bytes) -> bool:
-    for telling in _TELLING:
-        if lower.find(telling) >= 0:  # ``in`` asks first whether it is a number, and makes an error of that
-            return True
-    if lower.find(b"cv") >= 0 and (
-        lower.find(b"cvv") >= 0 or lower.find(b"cvc") >= 0 or lower.find(b"cvn") >= 0
+    """Words with a letter that is rare are looked for where that is, which is found ten times quicker.
+
+    ``find``, for ``in`` asks first whether it is a number, and makes an error of that.
+    """
+    if (
+        lower.find(b"%") >= 0
+        or lower.find(b"pin") >= 0
+        or lower.find(b"csc") >= 0
+        or lower.find(b"secur") >= 0
+        or (lower.find(b"k") >= 0 and lower.find(b"track") >= 0)
+    ):
+        return True
+    if lower.find(b"v") >= 0 and (
+        lower.find(b"cav") >= 0
+        or lower.find(b"verif") >= 0
+        or lower.find(b"cvv") >= 0
+        or lower.find(b"cvc") >= 0
+        or lower.find(b"cvn") >= 0
     ):
         return True
     return lower.find(b"\\") >= 0 and (lower.find(b"\\u") >= 0 or lower.find(b"\\/") >= 0)

@@ -211,10 +211,10 @@ def test_without_a_good_note_of_its_beginning_a_segment_is_read_with_those_befor
 def test_events_of_late_are_known_again_after_a_start(tmp_path: Path) -> None:
     made(tmp_path, 6, signed=[4], rotated=(4,))
     tree = opened(tmp_path).tree
-    found = tree.known(event(5).digest)
+    found = tree.known(event(5).mark)
     assert found is not None
     assert found[0] == 5
-    assert tree.known(event(7).digest) is None
+    assert tree.known(event(7).mark) is None
     tree.close()
 
 

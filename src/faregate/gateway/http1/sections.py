@@ -5,7 +5,6 @@ whole, or as another one with only the credential exchanged. What a section mean
 nothing here can change it, only who works it out.
 """
 
-import re
 from typing import Final
 
 from faregate.gateway.http1.request import TARGET_BYTES_MAX, Fields, parse_fields
@@ -30,7 +29,6 @@ _KEY_BYTES_MAX: Final = 256
 _TOKEN_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
 """What the two may hold (RFC 6750 section 2.1): nothing that leaves anything to parse."""
-_is_visible: Final = re.compile(rb"[!-~]{1,256}").fullmatch
 
 
 class FieldsMemory:
@@ -100,7 +98,8 @@ class FieldsMemory:
         if base.idempotency_key is not None or base.count >= self._headers_max:
             return None  # two of them, or one line too many: parsing says what is wrong with that
         key = raw[at + _IDEMPOTENCY_BEGINS : end]
-        return None if _is_visible(key) is None else base.with_key(raw, key)
+        plain = 0 < len(key) <= _KEY_BYTES_MAX and not key.translate(None, _VISIBLE)
+        return base.with_key(raw, key) if plain else None
 
     def _but_for_credential(self, raw: bytes) -> Fields | None:
         """The facts of ``raw`` from those of the same section without its credential, when that is known.

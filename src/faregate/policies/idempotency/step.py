@@ -36,7 +36,9 @@ _DETAILS: Final = {
 }
 
 # Item, a String (RFC 8941 section 3.3.3) without parameters; or bare, as most SDKs send it
-_bare: Final = re.compile(rb"[!#-~][!-~]{0,254}").fullmatch
+_VISIBLE: Final = bytes(range(0x21, 0x7F))
+_KEY_BYTES_MAX: Final = 255
+_QUOTE: Final = 0x22
 _plainly_quoted: Final = re.compile(rb'"([!#-\[\]-~]{1,255})"').fullmatch
 _quoted: Final = re.compile(rb'"((?:[!#-\[\]-~]|\\["\\]){1,255})"').fullmatch
 _value: Final = re.compile(r"[!-~]{1,255}").fullmatch
@@ -63,7 +65,11 @@ class Keying:
         """The key in a header's value, unquoted; None when there is none. Raises ``Refusal``."""
         if value is None:
             return None
-        if _bare(value) is not None:
+        if (
+            0 < len(value) <= _KEY_BYTES_MAX
+            and value[0] != _QUOTE
+            and not value.translate(None, _VISIBLE)  # four times quicker than a pattern
+        ):
             return value
         match = _plainly_quoted(value)
         if match is not None:

@@ -9,7 +9,6 @@ readers would round.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
@@ -23,7 +22,8 @@ NO_PREV: Final = "0" * 64
 """What the first record says it follows."""
 _TYPE: Final = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
 _TYPE_LENGTH_MAX: Final = 64
-_WHOLE_MAX: Final = (1 << 53) - 1
+WHOLE_MAX: Final = (1 << 53) - 1
+"""The largest whole number that every reader keeps exactly."""
 _DEPTH_MAX: Final = 32
 _PREV: Final = b',"prev":"'
 _SEQ: Final = b'","seq":'
@@ -54,9 +54,9 @@ class Entry(NamedTuple):
     tail: bytes
 
     @property
-    def digest(self) -> bytes:
-        """Tells the same event reported twice."""
-        return blake2b(self.head + self.tail, digest_size=16).digest()
+    def mark(self) -> int:
+        """Tells the same event reported twice, within one process: 64 bits, keyed anew in each."""
+        return hash((self.head, self.tail))
 
     def at(self, seq: int, prev: str) -> bytes:
         """The record, as number ``seq`` behind the leaf with the hash ``prev``."""
@@ -87,9 +87,15 @@ def entry(kind: str, actor: str, about: str, detail: Mapping[str, object], time:
         if not 0 < len(text) <= TEXT_LENGTH_MAX:
             raise LeafError(f"{name}: 1 to {TEXT_LENGTH_MAX} characters are expected")
     _check(detail, 0)
+    return assembled(kind, canonical(actor), canonical(about), canonical(detail), time)
+
+
+def assembled(kind: str, actor: bytes, about: bytes, detail: bytes, time: str) -> Entry:
+    """The event of its members in their one spelling, which are checked already. Raises ``LeafError`` where
+    they are too long together.
+    """
     made = Entry(
-        b'{"actor":%b,"detail":%b,"object":%b,"prev":"'
-        % (canonical(actor), canonical(detail), canonical(about)),
+        b'{"actor":%b,"detail":%b,"object":%b,"prev":"' % (actor, detail, about),
         b',"time":"%b","type":"%b"}' % (time.encode(), kind.encode()),
     )
     if len(made.head) + len(made.tail) + _PREV_LENGTH + 32 > LEAF_BYTES_MAX:
@@ -115,7 +121,7 @@ def _check(value: object, depth: int) -> None:
     if value is None or isinstance(value, bool | str):
         return
     if isinstance(value, int):
-        if abs(value) > _WHOLE_MAX:
+        if abs(value) > WHOLE_MAX:
             raise LeafError(f"{value} is beyond 2^53: write it as text")
     elif isinstance(value, Mapping):
         for name, member in value.items():

@@ -146,7 +146,7 @@ def _replay(tree: Tree, path: Path, first: int, last: Checkpoint | None, *, is_l
             _cut_torn(tree, path, end, why)
             return end
         digest = leaf_hash(line)
-        tree.remember(leaf.taken_apart(line).digest, tree.size, digest)
+        tree.remember(leaf.taken_apart(line).mark, tree.size, digest)
         tree.frontier.append(digest)
         tree.prev = digest.hex()
         end = after

@@ -235,7 +235,7 @@ class Server:
         try:
             for head, tail in batch.entries:
                 entry = Entry(head, tail)
-                known = self.tree.known(entry.digest) if batch.again else None
+                known = self.tree.known(entry.mark) if batch.again else None
                 if known is None:
                     leaf.read(entry.at(0, leaf.NO_PREV))
                     places.append(len(fresh))
@@ -254,7 +254,7 @@ class Server:
                 answer.refused += 1
                 self.say(f"the audit tree refuses the record of a call: {error}")
                 continue
-            if not (batch.again and self.tree.known(entry.digest)):
+            if not (batch.again and self.tree.known(entry.mark)):
                 fresh.append(entry)
         return places
 

@@ -59,7 +59,7 @@ class Tree:
         self.failed = ""
         self._descriptor = -1
         self._durable = -1
-        self._recent: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self._recent: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
 
     @property
     def size(self) -> int:
@@ -85,13 +85,13 @@ class Tree:
             os.close(self._descriptor)
         self._descriptor, self.first, self.end = descriptor, first, end
 
-    def known(self, digest: bytes) -> tuple[int, bytes] | None:
+    def known(self, mark: int) -> tuple[int, bytes] | None:
         """Place and hash of the record of an event that was appended of late."""
-        return self._recent.get(digest)
+        return self._recent.get(mark)
 
-    def remember(self, digest: bytes, seq: int, leaf: bytes) -> None:
+    def remember(self, mark: int, seq: int, leaf: bytes) -> None:
         recent = self._recent
-        recent[digest] = (seq, leaf)
+        recent[mark] = (seq, leaf)
         if len(recent) > RECENT_MAX:
             recent.popitem(last=False)
 
@@ -123,7 +123,7 @@ class Tree:
         self.end += len(data)
         self.frontier, self.prev = frontier, prev
         for entry, (seq, leaf) in zip(entries, kept, strict=True):
-            self.remember(entry.digest, seq, leaf)
+            self.remember(entry.mark, seq, leaf)
         self._mark()
         return kept
 
