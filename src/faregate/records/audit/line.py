@@ -30,6 +30,8 @@ EVENTS_MAX: Final = 1024
 _BATCH_BYTES: Final = 256 << 10
 _BATCH_EVENTS: Final = 256
 _SOURCE_BYTES: Final = 8
+_GATHER_S: Final = 0.05
+"""Ended calls wait so long for others: a sync costs as much as the records of thirty calls."""
 _PAUSE_S: Final = 0.02
 _PAUSE_MAX_S: Final = 0.5
 _LOOK_S: Final = 0.05
@@ -82,6 +84,7 @@ class Line:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._gathering = False
         self._give_up_at = float("inf")
         # Each number has one writer, so that none needs a lock: those ending in _in the reporters' thread,
         # the others the line's.
@@ -113,7 +116,8 @@ class Line:
             return
         self._bytes_in += len(lines)
         self._calls.append((lines, count))
-        self._stir()
+        if not self._gathering:  # else it looks by itself
+            self._stir()
 
     def put(self, waiting: Waiting) -> bool:
         """Queues an event; False where too many wait, or the line is closed."""
@@ -150,10 +154,19 @@ class Line:
             self._wake.wait()
             self._wake.clear()
             while self._events or self._calls:
+                self._gather()
                 self._deliver()
             if self._closing and not self._events and not self._calls:
                 break
         self._drop()
+
+    def _gather(self) -> None:
+        """Lets calls wait for others, until there is a batch of them, an event, or the end."""
+        if self._events or self._closing or self._bytes_in - self._bytes_out >= _BATCH_BYTES:
+            return
+        self._gathering = True
+        self._wake.wait(_GATHER_S)
+        self._gathering = False
 
     def _deliver(self) -> None:
         """One batch, until it is durable or nobody waits for it any more."""
