@@ -23,6 +23,8 @@ PYTEST := $(BIN)/python -m pytest
 # time; slow ones wait most of the time, so that four fit two cores, in this order, which ends with short files.
 TOGETHER := $(PYTEST) --dist loadfile -m "not proof or beside"
 PROOFS := $(sort $(shell grep -rl --include='test_*.py' 'mark\.proof' tests))
+# The longest first, tests/soak; the other process plays most of the others meanwhile.
+PAIRS := $(shell grep -rl --include='test_*.py' 'mark\.paired' tests | sort -r)
 
 # Python and pytest keep what they make of sources also where they are told not to, as in many images: each process of each gateway, and
 # each of pytest's that looks for tests, would make it anew (scripts/environment.py does it for what runs without make).
@@ -43,7 +45,8 @@ test: ## everything that must hold; quick tests first, proofs that measure last 
 	$(COMPILED)
 	$(TOGETHER) -n 2 $(QUICK) $(ARGS)
 	$(TOGETHER) -n 4 --no-loadscope-reorder $(SLOW) $(ARGS)
-	$(PYTEST) -m "proof and not beside" $(PROOFS) $(ARGS)
+	$(PYTEST) --dist loadfile -n 2 --no-loadscope-reorder -m "proof and paired" $(PAIRS) $(ARGS)
+	$(PYTEST) -m "proof and not (beside or paired)" $(PROOFS) $(ARGS)
 
 check: ## format, lint, types, import rule
 	$(ENVIRONMENT) dev
@@ -61,7 +64,7 @@ prove: ## the proofs in their long form; several minutes
 	$(ENVIRONMENT) dev
 	$(COMPILED)
 	FAREGATE_PROOF=long $(PYTEST) -m proof $(PROOFS) $(ARGS)
-	FAREGATE_PROOF=long $(PYTEST) --timeout 1800 tests/e2e/test_fuzz.py tests/fuzz tests/faults $(ARGS)
+	FAREGATE_PROOF=long $(PYTEST) --timeout 1800 tests/e2e/test_fuzz.py tests/fuzz tests/faults tests/manager -m "not proof" $(ARGS)
 
 soak: ## 30 minutes of seeded faults under load, then every invariant; ARGS="--seconds N --seed S"
 	$(ENVIRONMENT) dev

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support import configuration
 from tests.support.configuration import Tree
-from tests.support.gateway import ROOT, GatewayProcess
+from tests.support.gateway import GATEWAYS, ROOT, GatewayProcess
 from tests.support.upstream import RecordingUpstream
 
 APART = re.compile(r"^pytestmark = .*\bpytest\.mark\.apart\b", re.MULTILINE)
@@ -43,6 +43,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Names every skipped test with its reason, so that nothing is left out in silence."""
     for skipped in terminalreporter.stats.get("skipped", []):
         terminalreporter.write_line(f"not run: {skipped.nodeid}: {skipped.longrepr[2]}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds to a failure what each gateway that runs has said at last: its cause may stand nowhere else."""
+    report = yield
+    if report.failed:
+        for gateway in list(GATEWAYS):
+            if gateway.process is not None:
+                said = f"{gateway.stderr[-2000:]}\n{gateway.stdout[-2000:]}".strip()
+                report.sections.append((f"gateway in {gateway.folder}", said or "said nothing"))
+    return report
 
 
 class Scheduling(LoadFileScheduling):

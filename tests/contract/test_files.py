@@ -99,16 +99,17 @@ def test_make_test_leaves_no_folder_out() -> None:
     }
     unmarked = " ".join(line for line in planned.splitlines() if '"not proof or beside"' in line)
     assert folders == {word for word in unmarked.split() if word in folders}
-    assert '-m "proof and not beside" tests' in planned
+    assert '-m "proof and not (beside or paired)" tests' in planned
     assert not list((CHECKOUT / "tests").glob("test_*.py")), "tests live in folders"
 
 
-def test_every_marker_is_run_by_one_of_the_two_halves() -> None:
+def test_every_marker_is_run_by_one_of_the_parts() -> None:
     """Another that selects would need a line of its own in the Makefile; ``apart`` only says where a test may run."""
     markers = {text.partition(":")[0] for text in project()["tool"]["pytest"]["ini_options"]["markers"]}
-    assert markers == {"proof", "beside", "apart"}
+    assert markers == {"proof", "beside", "paired", "apart"}
     assert '-m "not proof or beside"' in MAKE
-    assert '-m "proof and not beside" $(PROOFS)' in MAKE
+    assert '-m "proof and paired" $(PAIRS)' in MAKE
+    assert '-m "proof and not (beside or paired)" $(PROOFS)' in MAKE
     assert "FAREGATE_PROOF=long $(PYTEST) -m proof $(PROOFS)" in MAKE, "all of them"
 
 

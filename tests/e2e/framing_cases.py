@@ -319,6 +319,7 @@ PASSES: Final[list[Case]] = [
     Case("F11 no blank after the colon", b"GET /open/v1/t HTTP/1.1\r\nHost:api.test\r\nX-A:1\r\n\r\n"),
     Case("F11 empty value", _GET + b"X-A:\r\n\r\n"),
     Case("F14 opaque bytes in a value we do not read", _GET + b"X-Note: caf\xe9\r\n\r\n"),
+    Case("F14 opaque bytes in a key that the route does not read", _GET + b"Idempotency-Key: caf\xe9\r\n\r\n"),
     Case("F14 tab in a value", _GET + b"X-Note: a\tb\r\n\r\n"),
     Case("F16 128 fields", _GET + b"".join(b"X-%d: 1\r\n" % n for n in range(127)) + b"\r\n"),
     Case("F16 a long line", _GET + b"X-Long: " + b"a" * 16_000 + b"\r\n\r\n"),

@@ -21,7 +21,7 @@ from tests.support.load import Load, Shot
 from tests.support.ports import free_ports
 from tests.support.upstream_process import delay_request
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.proof, pytest.mark.paired, pytest.mark.timeout(120)]
 QUICK_MS, SLOW_MS = 6, 60
 
 

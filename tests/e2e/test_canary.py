@@ -17,7 +17,7 @@ from faregate.gateway.commands import Request, Share, ask
 from faregate.kernel.changes import digest_of
 from tests.support.gateway import until
 from tests.support.live import LiveGateway
-from tests.support.managed import Owner, bare, call, manager_pid
+from tests.support.managed import Owner, bare, call, signal_manager
 from tests.support.script import sized
 from tests.support.upstream import RecordingUpstream
 
@@ -202,7 +202,7 @@ def test_another_change_ends_it_first_and_so_does_the_end_of_its_manager(
         ).status
         == 200
     )
-    os.kill(manager_pid(gateway), signal.SIGKILL)
+    signal_manager(gateway, signal.SIGKILL)
     until(lambda: "its manager has ended" in gateway.stderr, "the next manager")
     assert gateway.told("status")["canary"] == 0
 
@@ -212,7 +212,7 @@ def test_nobody_who_asks_for_it_ends_it_within_its_lease(
 ) -> None:
     owner.publish_web(good.url)
     data = gateway.folder / "data"
-    os.kill(manager_pid(gateway), signal.SIGSTOP)
+    signal_manager(gateway, signal.SIGSTOP)
     try:
         snapshot = data / "snapshot"
         base = digest_of((data / "base.json").read_bytes())
@@ -229,4 +229,4 @@ def test_nobody_who_asks_for_it_ends_it_within_its_lease(
         assert "has not asked for it in 1 s" in gateway.stderr
         assert not ask(data, Request("canary_keep", revision=number), 5.0)["ok"]
     finally:
-        os.kill(manager_pid(gateway), signal.SIGCONT)
+        signal_manager(gateway, signal.SIGCONT)

@@ -134,6 +134,7 @@ def unharmed(place: Place, callers: list[Callers], sockets: Sockets) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.paired
 @pytest.mark.timeout(1200)
 def test_no_call_is_lost_by_reloads_and_no_connection_ended(place: Place) -> None:
     callers, sockets = place.everyone("reload")
@@ -154,6 +155,7 @@ def test_no_call_is_lost_by_reloads_and_no_connection_ended(place: Place) -> Non
 
 
 @pytest.mark.proof
+@pytest.mark.paired
 @pytest.mark.timeout(1200)
 def test_no_call_is_lost_by_upgrades(place: Place) -> None:
     callers, sockets = place.everyone("upgrade")
@@ -174,6 +176,7 @@ def test_no_call_is_lost_by_upgrades(place: Place) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.paired
 @pytest.mark.timeout(1200)
 def test_a_killed_worker_takes_the_calls_in_flight_in_it_along_and_no_others(place: Place) -> None:
     callers, sockets = place.everyone("kill", killing=True)

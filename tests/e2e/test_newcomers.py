@@ -68,6 +68,7 @@ class Newcomer(threading.Thread):
 
 
 @pytest.mark.proof
+@pytest.mark.paired
 def test_new_connections_lose_no_call_while_workers_and_versions_change(gateway: LiveGateway) -> None:
     stop = threading.Event()
     newcomers = [Newcomer(gateway.port, stop) for _ in range(CALLERS)]

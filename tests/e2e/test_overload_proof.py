@@ -20,7 +20,7 @@ from tests.support.open_loop import OpenLoop, Shot
 
 pytestmark = pytest.mark.proof
 LONG = os.environ.get("FAREGATE_PROOF") == "long"
-BEFORE_S, OVER_S, AFTER_S = (5.0, 60.0, 8.0) if LONG else (3.0, 7.0, 7.0)
+BEFORE_S, OVER_S, AFTER_S = (5.0, 60.0, 8.0) if LONG else (2.0, 7.0, 6.5)
 BEGUN_S = 3.0
 """What passes until an overload is noticed: a line of some 0.9 s forms, which critical calls wait in as well. The long form's
 goodput counts from its first second.

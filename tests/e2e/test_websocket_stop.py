@@ -137,6 +137,7 @@ def test_drain_waits_for_the_end_of_a_frame_and_no_longer_than_5_s(
 
 
 @pytest.mark.proof
+@pytest.mark.paired
 def test_p6_a_thousand_websockets_in_little_memory(
     start: Callable[..., GatewayProcess], echo: EchoServer
 ) -> None:

@@ -1,9 +1,14 @@
-"""A house on each kind of database: every test that takes ``in_house`` runs on SQLite and on PostgreSQL."""
+"""A house on each kind of database: a test that takes ``in_house`` or ``at_desk`` runs on SQLite and on PostgreSQL.
+
+Of files whose tests say who may do what, and send a database the same statements again and again, the short form plays on
+PostgreSQL those of ``ON_BOTH``. ``FAREGATE_PROOF=long`` plays all.
+"""
 
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import psycopg
 import pytest
@@ -12,13 +17,46 @@ from faregate.manager.database.tables import metadata
 from faregate.manager.people import passwords
 from tests.manager.desk import Desk, open_desk
 from tests.manager.house import House, open_house
+from tests.support.managed import LONG
 from tests.support.ports import free_ports
 from tests.support.servers.postgres_server import PostgresServer, open_folder, postgres_program
 from tests.support.servers.programs import Lacking
 
+HERE: Final = Path(__file__).parent
 STORES = ("embedded", "postgresql")
 CARELESS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
 """Settings of a server that nobody's data hang on."""
+ON_BOTH: Final[dict[str, tuple[str, ...]]] = {
+    "people/test_sign_in.py": ("test_a_new_password_ends_other_sessions",),
+    "people/test_users.py": (
+        "test_a_user_is_written_under_the_readers_condition",
+        "test_the_database_holds_no_secret_that_is_shown",
+        "test_what_belongs_to_another_team_is_as_if_it_were_not",
+    ),
+    "test_canary.py": (),
+    "test_canary_people.py": (),
+    "test_changes.py": (
+        "test_its_author_takes_it_back",
+        "test_what_a_token_asks_for_is_a_draft_until_a_person_makes_it_theirs",
+        "test_what_is_stale_is_judged_anew_and_shown_again_if_it_would_do_something_else",
+        "test_what_nobody_approves_in_time_expires",
+    ),
+    "test_changes_alone.py": (),
+    "test_changes_hours.py": ("test_requests_are_listed_page_by_page",),
+    "test_changes_people.py": (
+        "test_break_glass_is_loud_ends_by_itself_and_is_reviewed_by_another",
+        "test_nobody_decides_while_they_need_no_approval",
+        "test_the_machine_makes_the_first_two_who_decide_and_no_third",
+    ),
+    "test_unfit.py": (),
+    "test_other_teams.py": (
+        "test_a_team_sees_who_calls_its_apis",
+        "test_errors_name_no_entries_of_others",
+    ),
+}
+"""By file, the tests that are played on PostgreSQL in the short form too. With all those of other files they send it every
+statement that any test does (164 of them on 2026-11-23, listed by SQLAlchemy's ``before_cursor_execute``).
+"""
 InHouse = Callable[..., None]
 _turn = itertools.count(1)
 
@@ -69,7 +107,20 @@ def empty(connection: psycopg.Connection) -> None:
         connection.execute(f"ALTER SEQUENCE {name} RESTART")
 
 
-@pytest.fixture(params=STORES)
+def stores_of(path: Path, test: str) -> tuple[str, ...]:
+    """The kinds of database that the function ``test`` of the file ``path`` is played on."""
+    listed = ON_BOTH.get(path.relative_to(HERE).as_posix())
+    return STORES if LONG or listed is None or test in listed else STORES[:1]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    own = any("store" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "store" in metafunc.fixturenames and not own:
+        stores = stores_of(metafunc.definition.path, metafunc.function.__name__)
+        metafunc.parametrize("store", stores, indirect=True)
+
+
+@pytest.fixture
 def store(request: pytest.FixtureRequest) -> str:
     """An empty store of each kind."""
     if request.param == "embedded":

@@ -7,7 +7,7 @@ import pytest
 from tests.soak.run import soak
 from tests.soak.schedule import Plan
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.proof, pytest.mark.paired, pytest.mark.timeout(120)]
 SEED = 441
 """Under which the gateway's lane begins with a killed worker and an upgrade."""
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
+from weakref import WeakSet
 
 from tests.support import configuration
 from tests.support.configuration import Tree
@@ -24,6 +25,8 @@ from tests.support.records import AccessLog, parse_metrics, total
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_S: Final = 20.0
 GRACE_S: Final = 10.0
+GATEWAYS: "Final[WeakSet[GatewayProcess]]" = WeakSet()
+"""All there are: where a test fails, tests/conftest.py shows what those that run have said."""
 
 
 def until(holds: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
@@ -61,6 +64,7 @@ class GatewayProcess:
         self._stderr_path = folder / "stderr.txt"
         self._stdout_path = folder / "stdout.txt"
         self.process: subprocess.Popen[bytes] | None = None
+        GATEWAYS.add(self)
 
     @property
     def address(self) -> tuple[str, int]:

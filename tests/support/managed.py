@@ -1,13 +1,15 @@
 """The admin API of a real gateway, as its machine's owner speaks to it."""
 
+import contextlib
 import http.client
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support.configuration import Tree
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, until
 
 
 def bare(port: int, manager: int, workers: int = 2, **gateway: Any) -> Tree:
@@ -40,7 +42,7 @@ class Owner:
         self._timeout_s = timeout_s
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Told:
-        """Raises OSError while no manager answers."""
+        """Raises OSError while no manager answers, also where one ends in the middle of an answer."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         token = self._data / "manager.token"
         if token.exists():
@@ -57,6 +59,8 @@ class Owner:
                 {name.lower(): value for name, value in response.getheaders()},
                 json.loads(text) if text else None,
             )
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"no whole answer to {method} {path}: {error!r}") from error
         finally:
             connection.close()
 
@@ -100,6 +104,21 @@ def manager_pid(gateway: GatewayProcess) -> int:
         except OSError:
             continue
     return 0
+
+
+def signal_manager(gateway: GatewayProcess, by: signal.Signals) -> int:
+    """Signals the manager that there is, or that is next; returns its process. Never 0: that would be all of our own group."""
+    until(lambda: manager_pid(gateway) != 0, "a manager")
+    pid = manager_pid(gateway)
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, by)
+    return pid
+
+
+def succeeded(gateway: GatewayProcess, former: int) -> None:
+    """Waits until another process than ``former`` is the manager."""
+    until(lambda: manager_pid(gateway) not in {0, former}, "another manager", 20)
 
 
 def call(gateway: GatewayProcess, path: str, key: str) -> int:
