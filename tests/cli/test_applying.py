@@ -100,6 +100,44 @@ def test_nothing_is_removed_unasked(run: Run) -> None:
     assert run(f"apply {nothing} --yes").out.startswith("+0 ~0 -1 revision ")
 
 
+KEY = "{api_key: {id: key_%s, sha256: %s}}"
+KEYS = f"credentials: [{KEY % ('a', 'a' * 64)}, {KEY % ('b', 'b' * 64)}]"
+SHOP = """
+upstreams: {web: {targets: ["http://127.0.0.1:9"]}}
+consumers:
+  acme.eu: {KEYS}
+apis:
+  shop:
+    upstream: web
+    authenticate: [api_key]
+    versions: {v1: {path: /v1}, v2: {path: /v2}}
+    routes: [{match: GET /pay, limits: ["5/second"]}, {match: GET /list}]
+""".replace("KEYS", KEYS)
+LESS = [
+    (", " + KEY % ("b", "b" * 64), "consumers.acme.eu.credentials[api_key key_b]", 1),
+    (", {match: GET /list}", "apis.shop.routes[GET /list]", 1),
+    (", v2: {path: /v2}", "apis.shop.versions.v2", 1),
+    (KEYS, "consumers.acme.eu.credentials", 2),
+]
+
+
+@pytest.mark.parametrize(("gone", "named", "count"), LESS)
+def test_no_credential_route_or_version_goes_unasked(run: Run, gone: str, named: str, count: int) -> None:
+    assert gone in SHOP
+    assert run(f"apply {write(SHOP)} --yes").status == 0
+    less = write(SHOP.replace(gone, ""))
+    told = run(f"apply {less}")
+    assert (told.status, told.out) == (2, "")
+    assert f"{count} would be removed ({named})" in told.err
+    assert run(f"apply {less} --yes").status == 0
+
+
+def test_a_field_of_a_route_is_no_removal(run: Run) -> None:
+    assert run(f"apply {write(SHOP)} --yes").status == 0
+    less = write(SHOP.replace(', limits: ["5/second"]', ""))
+    assert run(f"apply {less}").status == 0
+
+
 @pytest.mark.parametrize(("answer", "left"), [(True, 0), (False, 1)])
 def test_at_a_terminal_the_plan_is_shown_and_asked_about(
     run: Run, monkeypatch: pytest.MonkeyPatch, answer: bool, left: int
@@ -202,6 +240,8 @@ def test_nobody_there_a_wrong_token_and_a_wrong_address_are_said(
     assert "fgm_wrong" not in told.err
     assert run(f"plan {file} --token x --json").error["problem"]["code"] == "credential_invalid"
     assert run(f"plan {file} --manager 127.0.0.1:9090").status == 2
+    clear = run(f"plan {file} --manager {manager.url.replace('http:', 'https:')}")
+    assert (clear.status, clear.err) == (1, f"faregate: it speaks http, not https: {manager.url}\n")
 
 
 def test_without_options_the_gateway_of_this_machine_is_looked_for(
@@ -245,7 +285,7 @@ class Standing:
     def __init__(self, *looks: list[dict[str, object]]) -> None:
         self._looks = list(looks)
 
-    def status_get(self) -> dict[str, object]:
+    def status(self) -> dict[str, object]:
         return {"gateways": self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]}
 
 
@@ -261,9 +301,9 @@ def test_gateways_are_waited_for_but_not_those_that_are_gone(monkeypatch: pytest
 
 
 def test_guards_name_whom_they_guard() -> None:
-    from faregate.client import Problem
+    from faregate.client import Refused
 
-    problem = Problem(
+    problem = Refused(
         409,
         {
             "code": "still_used",

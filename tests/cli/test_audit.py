@@ -79,9 +79,10 @@ def test_the_key_is_printed_for_auditors_and_taken_from_a_file_or_as_it_stands(
     (tree.folder / PUBLIC_KEY).unlink()
     assert run("verify", "--key", str(kept))[0] == 0
     assert run("verify")[0] == 1
-    status, _, err = run("verify", "--key", "no key")
-    assert status == 2
-    assert "--key: not a verifier key" in err
+    for wrong, said in (("nofile.pub", "no such file: nofile.pub"), ("a+b", "not a verifier key")):
+        status, _, err = run("verify", "--key", wrong)
+        assert status == 2
+        assert f"--key: {said}" in err
     other = made(tmp_path / "other", 1, signed=[1])
     status, out, _ = run("verify", "--key", other.verifier.line)
     assert status == 1

@@ -97,6 +97,16 @@ def test_waiting_tells_by_its_status_that_it_was_worse(run: Run, gateway: Gatewa
     assert ["canary", "100", "60", "60.00%", "5.79", "5.79"] in rows
 
 
+@pytest.mark.parametrize(("words", "option"), [("--for 1m", "--for"), ("--promote", "--promote")])
+def test_what_is_of_a_canary_alone_never_applies_to_all(
+    run: Run, gateway: Gateway, words: str, option: str
+) -> None:
+    told = run(f"apply gold.yaml {words}")
+    assert (told.status, gateway.begun) == (2, [])
+    assert f"{option} is of a canary" in told.err
+    assert run("plan gold.yaml").status == 2, "nothing was changed"
+
+
 @pytest.mark.parametrize("words", ["--canary 5", "--canary much", "--canary 5% --for soon", "--canary 500%"])
 def test_what_is_no_share_or_duration_is_wrong_usage(run: Run, gateway: Gateway, words: str) -> None:
     assert run(f"apply gold.yaml {words}").status == 2

@@ -9,7 +9,8 @@ import pytest
 import typer
 
 from faregate.cli import managing
-from faregate.client import Client, Waiting
+from faregate.client import Waiting
+from faregate.client.configuring import Keys
 from faregate.kernel import api_keys
 from tests.cli.manager import Run, runner
 from tests.manager.served import Served, served
@@ -56,7 +57,12 @@ def test_keys_are_listed_without_their_secrets(run: Run, acme: str) -> None:
     assert told.err.startswith("1 credential;")
     (one,) = run(f"key list {acme} --json").json
     assert (one["consumer"], one["kind"], one["mode"], one["calls"]) == ("acme", "api_key", "live", 0)
-    assert run("key list nobody --json").json == []
+    for name, hint in (("acne", "did you mean `acme`?"), ("zz", "`faregate config list consumers`")):
+        told = run(f"key list {name}")
+        assert (told.status, told.out) == (1, "")
+        assert f"no consumer is named '{name}'; {hint}" in told.err
+    assert run("config put consumers/fresh {}").status == 0
+    assert run("key list fresh --json").json == []
 
 
 def test_a_key_is_rolled_with_overlap_and_revoked_for_good(run: Run, acme: str) -> None:
@@ -75,6 +81,32 @@ def test_a_key_is_rolled_with_overlap_and_revoked_for_good(run: Run, acme: str) 
     second = run(f"key roll {former['replaced_by']} --json").json["credential"]["name"]
     assert [one["id"] for one in run(f"key list {acme} --json").json] == [second]
     assert run(f"key revoke {second} --json").json["published"] is True
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("key roll key_1 --overlap 200d", "--overlap: bad_value: too large\n    expected at most 90d"),
+        ("key create acme --expires 1s", "--expires: bad_value: too small\n    expected at least 1m"),
+        ("key create a! --expires 1h", "CONSUMER: bad_value: not of the right form"),
+        ("admin key_roll --param credential=key_1 --body '{overlap_s: -1}'", "body.overlap_s: bad_value"),
+    ],
+)
+def test_what_does_not_fit_is_named_as_the_command_line_has_it(
+    run: Run, acme: str, line: str, said: str
+) -> None:
+    told = run(line)
+    assert told.status == 1
+    assert said in told.err
+    assert told.err.endswith("faregate: 1 error; nothing was changed [validation_failed]\n")
+
+
+def test_a_new_key_lives_as_long_as_the_old_one_unless_told(run: Run, acme: str) -> None:
+    first = run(f"key create {acme} --expires 2h --json").json["credential"]["name"]
+    second = run(f"key roll {first} --json").json["credential"]
+    assert "expires" in second["spec"]["api_key"]
+    third = run(f"key roll {second['name']} --expires never --json").json["credential"]
+    assert "expires" not in third["spec"]["api_key"]
 
 
 def test_a_key_is_not_revoked_when_the_answer_is_no(
@@ -102,7 +134,7 @@ def test_a_key_is_not_revoked_when_the_answer_is_no(
         ("admin zzz", "`faregate admin` lists them"),
         ("admin plan_get", "needs --param name="),
         ("admin plan_get --param nam=x", "takes name"),
-        ("admin plan_get --param name", "takes name"),
+        ("admin plan_get --param name", "write name=VALUE"),
     ],
 )
 def test_wrong_usage_says_what_would_be_right(run: Run, line: str, said: str) -> None:
@@ -118,7 +150,7 @@ def test_a_key_that_waits_for_a_second_person_is_shown_all_the_same(
         members = {"change_request": "chg_1", "risk": "guarded", "approvals_needed": 1, "secret": "fg_live_x"}
         raise Waiting(members)
 
-    monkeypatch.setattr(Client, "key_create", wait)
+    monkeypatch.setattr(Keys, "create", wait)
     told = run(f"key create {acme}")
     assert (told.status, told.out) == (managing.WAITING, "fg_live_x\n")
     assert (
@@ -223,7 +255,7 @@ def test_where_a_second_person_must_agree_the_change_waits_and_says_so(
         told = run(line)
         assert told.status == managing.WAITING, line
         assert "not in effect yet, change request chg_" in told.err
-        assert "a person makes it theirs" in told.err
+        assert "makes it theirs with `faregate admin change_propose --param change=chg_" in told.err
     made = run(f"key create {acme}")
     assert made.status == managing.WAITING
     assert api_keys.checksum_ok(made.out.strip().encode())

@@ -23,7 +23,7 @@ def test_a_folder_without_the_file_is_told_of_the_file(tmp_path: Path) -> None:
 def test_a_file_of_which_nothing_runs(tmp_path: Path) -> None:
     file = tmp_path / "faregate.yaml"
     file.write_text("gateway: {data: data}\n")
-    assert refusal(file).startswith("no running gateway was found for ")
+    assert refusal(file).startswith(f"no running gateway was found for {file}; `faregate run {file}` starts")
     assert refusal(file, tmp_path) == f"no gateway is running on {tmp_path}"
 
 

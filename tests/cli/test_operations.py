@@ -8,7 +8,7 @@ import typer
 from faregate.cli.app import COMMANDS, _command
 from faregate.cli.operation_paths import operation_at
 from faregate.cli.operations import COMMAND_OF
-from faregate.client.operations.table import OPERATIONS
+from faregate.client import OPERATIONS
 from faregate.manager.admin.app import create_admin
 
 _METHODS = {"list": "GET", "get": "GET", "put": "PUT", "patch": "PATCH", "delete": "DELETE"}

@@ -300,6 +300,7 @@ def test_the_command_gives_an_object(run: Run) -> None:
         (("GET", "v2"), 2, "begins with /"),
         (("GET", "/v2", "--ip", "here"), 2, "no address"),
         (("GET", "/v2", "--header", "x"), 2, "NAME: VALUE"),
+        (("GET", "/v2", "--header", f"X-API-Key {KEY}"), 2, "'X-API-Key' lacks the colon"),
         (("GET", "/v2", "--consumer", "acm"), 1, "did you mean `acme`?"),
     ],
 )
@@ -307,6 +308,7 @@ def test_wrong_usage_is_said(run: Run, arguments: tuple[str, ...], status: int, 
     ended, out, err = run(*arguments)
     assert (ended, out) == (status, "")
     assert said in err
+    assert KEY not in err
 
 
 def test_a_folder_on_which_nothing_ran(run: Run, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, obje
 def test_by_its_data_folder(answering: dict[str, object], tmp_path: Path) -> None:
     found = local(data=tmp_path / "data")
     assert found == (answering["manager"], "fgm_abc", tmp_path / "data")
+    assert "fgm_abc" not in repr(found)
 
 
 def test_by_the_file_that_names_the_folder(answering: dict[str, object], tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_the_token_opens_a_real_manager(tmp_path: Path) -> None:
     with served(tmp_path) as manager:
         found = at(tmp_path, {"manager": manager.url})
         with Client(found.url, found.token) as client:
-            assert client.status_get()["revision"] == 0
+            assert client.status()["revision"] == 0
 
 
 @pytest.mark.parametrize(

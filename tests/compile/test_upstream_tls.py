@@ -47,7 +47,7 @@ def text(settings: str, target: str = "https://bank.test") -> str:
         ("{certificate: %s/client.pem}", "https://a", "bad_certificate", "not a certificate with its key"),
         ("{certificate: %s/none.pem, key: %s/client.key}", "https://a", "file_missing", "cannot be read"),
         ("{key: %s/client.key}", "https://a", "missing_key", "`key` without `certificate`"),
-        ("{server_name: bank.test}", "http://a", "bad_value", "no use without an https:// target"),
+        ("{server_name: bank.test}", "http://a", "unused_tls", "no use without an https:// target"),
         ("{server_name: 'bank.test:443'}", "https://a", "bad_value", "a name only"),
         ("{server_name: 'bank test'}", "https://a", "bad_value", "not a host"),
         ("{verify: 'no'}", "https://a", "wrong_type", "text"),

@@ -31,16 +31,17 @@ Requests carry `Authorization: Bearer fgm_...`; the machine's own token is `<dat
 here the command line does too, and the reverse.
 
 - **Conditions.** A write says which state it means: `If-Match` with the `ETag` that was read (`*`: whatever it is), or
-  `If-None-Match: *` for something new. Without: 428. When somebody else was faster: 412 with `diff`. The writes that take no
-  condition say why below.
+  `If-None-Match: *` for something new. Without: 428, but for a PUT that makes something new. When somebody else was faster: 412
+  with `diff`. The writes that take no condition say why below.
 - **Repeats.** `Idempotency-Key` on making or rolling a key: a repeat within a day gets the first answer, its secret included, and
   `Idempotent-Replayed: true`; another request under the same key gets 422. The answer is kept, sealed, in the transaction of the
-  act, for the credential that asked.
+  act, for the credential that asked. A key that is none gets 400 `idempotency_key_invalid`.
 - **Revisions.** `Faregate-Revision` names the revision that a write made, `Faregate-Published` says whether the workers of this
   machine run it by now. `X-Faregate-Reason` stands in the revision and in the audit tree.
 - **Waiting.** 202 with `change_request`: it waits for a second person or for its hour.
 - **Lists.** `size` (1 to 1,000), `offset` from the page before; `next` is the path of the following page, absent at the end.
-- **Refusals.** `application/problem+json` as everywhere (RFC 9457). What may not be seen answers as what is not there.
+- **Refusals.** `application/problem+json` as everywhere (RFC 9457). Without a credential 401 `credential_missing`, with any that is not
+  accepted one and the same 401 `credential_invalid`. What does not fit gets 422 with `diagnostics`, as `faregate check` words them: `path`, `code`, `message`, `expected`, `nearest`. A body with a name twice in one object, or that is not JSON, gets 400. What may not be seen answers as what is not there.
 - **Looking into the audit tree** is itself a record of it. `GET /audit/{seq}` answers the proof that `faregate audit verify
   --proof` checks; it reads the whole tree.
 - **Bounds.** `/calls` looks at 64 MiB of the log, `/audit` at 32 MiB of the tree for one page; `early` and `offset` say where it

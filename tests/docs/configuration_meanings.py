@@ -42,7 +42,7 @@ MEANINGS: Final = {
     "gateway.audit.origin": "Its name; holds from the first start on. Left out: one of its own.",
     "gateway.audit.publish": "A folder that checkpoints are copied to, best on another machine; left out: nowhere.",
     "gateway.audit.every": "How often a checkpoint is signed while there are new records.",
-    "gateway.trusted_proxies": "Whose `X-Forwarded-*` is believed.",
+    "gateway.trusted_proxies": "Whose `X-Forwarded-*` is believed, of calls and by the admin API.",
     "gateway.limits": "Bounds on what one caller may send.",
     "gateway.limits.header_bytes": "A whole header section.",
     "gateway.limits.body": "A request body, where the route says nothing else.",

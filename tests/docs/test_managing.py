@@ -41,6 +41,7 @@ def plain(text: str) -> list[str]:
         (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
         (r"\b[0-9a-f]{32}\b", "ETAG"),
         (r"\(\d+\.\d+ s\)", "(s)"),
+        (r"\*\*\* [0-9a-f]{16}\b", "*** HASH"),
     ):
         text = re.sub(pattern, name, text)
     return [line.rstrip() for line in text.rstrip().splitlines()]
@@ -115,4 +116,10 @@ def test_the_python_of_the_guide_runs(
     shutil.copy(tmp_path / "data" / "manager.token", tmp_path / "faregate-data")
     monkeypatch.setattr("faregate.gateway.commands.ask", lambda *_: {"manager": manager.url})
     exec(compile(sample, "sample", "exec"), {})
-    assert capsys.readouterr().out == "gold database\ntrial database\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "gold database",
+        "trial database",
+        "412 stale",
+        "till 4 {'secret': '***'}",
+    ]
+    assert (tmp_path / "key.txt").read_text().startswith("fg_live_")

@@ -20,7 +20,7 @@ from faregate.kernel.problems import Refusal
 from faregate.manager import house, management
 from faregate.manager.database import engine, envelopes
 from faregate.manager.ledger import verdicts
-from faregate.manager.people import tokens
+from faregate.manager.people import machine
 from faregate.manager.publishing import publisher, trying
 from faregate.model.diagnostics import Diagnostic, has_errors
 from faregate.model.load import load
@@ -245,7 +245,7 @@ def test_the_files_of_the_data_folder_are_those_the_program_makes() -> None:
         canarying.NAME,
         engine.FILE,
         envelopes.MASTER_FILE,
-        tokens.MACHINE_FILE,
+        machine.MACHINE_FILE,
         management.INTENT_FILE,
         house.GATEWAY_FILE,
     }

@@ -138,6 +138,7 @@ def test_waiting_ends(world: Claimed) -> None:
         (None, "idempotency_key_missing"),
         ("a b", "idempotency_key_invalid"),
         ('""', "idempotency_key_invalid"),
+        ("schl\xfcssel", "idempotency_key_invalid"),
     ],
 )
 def test_no_good_key_no_call(world: Claimed, key: str | None, code: str) -> None:

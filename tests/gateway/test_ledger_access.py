@@ -79,7 +79,7 @@ def test_a_moved_ledger_is_opened_and_the_former_one_lives_until_the_end(tmp_pat
         way, maker = access(tmp_path)
         keys = {"lookup_key": b"l" * 32, "seal_keys": (("k1", b"s" * 32),)}
         before = way.keeper_for(snapshot(store="redis", url="redis://one", **keys))
-        way.start(Running())  # type: ignore[arg-type]
+        await way.start(Running())  # type: ignore[arg-type]
         after = way.keeper_for(snapshot(store="redis", url="redis://two", **keys))
         await asyncio.sleep(0)
         assert before is not None
@@ -95,6 +95,35 @@ def test_a_moved_ledger_is_opened_and_the_former_one_lives_until_the_end(tmp_pat
         await asyncio.sleep(0)
         await way.close()
         assert [one.closed for one in maker.made] == [True, True, True]
+
+    asyncio.run(live())
+
+
+class Slow(Opened):
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def start(self) -> None:
+        await self.answers.wait()
+        self.started = True
+
+
+def test_a_worker_is_ready_when_its_ledger_answers_or_has_had_its_time(tmp_path: Path) -> None:
+    async def live() -> None:
+        ledger = Slow()
+        way = LedgerAccess(tmp_path, lambda *_: None, lambda *_: ledger)
+        await way.start(Running())  # type: ignore[arg-type] # nothing to wait for
+        way.keeper_for(snapshot())
+        await way.start(Running(), within_s=0.01)  # type: ignore[arg-type]
+        assert not ledger.started, "one that is away keeps nobody"
+        waiting = asyncio.ensure_future(way.start(Running(), within_s=20))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        ledger.answers.set()
+        await waiting
+        assert ledger.started
+        await way.close()
 
     asyncio.run(live())
 

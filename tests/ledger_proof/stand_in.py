@@ -143,9 +143,11 @@ class StandIn:
         loop = asyncio.get_running_loop()
         while True:
             sock, _ = await loop.sock_accept(self._listener)
-            call = loop.create_task(self._serve(Wire(no_delay(sock))))
+            wire = Wire(no_delay(sock))
+            call = loop.create_task(self._serve(wire))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
+            call.add_done_callback(lambda _, wire=wire: wire.close())  # type: ignore[misc] - also of one killed before it began
 
     async def _serve(self, wire: Wire) -> None:
         try:

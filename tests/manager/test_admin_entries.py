@@ -165,9 +165,14 @@ def test_a_secret_is_never_shown_and_survives_an_edit(in_house: InHouse) -> None
 
 def test_nobody_unknown_gets_in(in_house: InHouse) -> None:
     async def test(house: House) -> None:
-        for headers in ({}, {"Authorization": "Bearer fgm_guess"}, {"Authorization": "Basic Zm9vOmJhcg=="}):
+        for headers, code in (
+            ({}, "credential_missing"),
+            ({"Authorization": "Bearer fgm_guess"}, "credential_invalid"),
+            ({"Authorization": "Basic Zm9vOmJhcg=="}, "credential_invalid"),
+            ({"Cookie": "__Host-faregate=fgs_guess"}, "credential_invalid"),
+        ):
             told = await house.anybody.get("/plans", headers=headers)
-            assert (told.status_code, told.json()["code"]) == (401, "credential_invalid")
+            assert (told.status_code, told.json()["code"]) == (401, code)
             assert told.headers["www-authenticate"].startswith("Bearer")
 
     in_house(test)

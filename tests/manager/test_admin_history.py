@@ -1,5 +1,9 @@
 """Revisions by the admin API, and keys."""
 
+from datetime import datetime
+
+import pytest
+
 from faregate.kernel import api_keys
 from tests.manager.conftest import InHouse
 from tests.manager.house import House
@@ -45,6 +49,26 @@ def test_a_rollback_is_one_step_and_a_revision(in_house: InHouse) -> None:
     in_house(test)
 
 
+def test_the_whole_configuration_has_an_etag_and_a_write_its_condition(in_house: InHouse) -> None:
+    async def test(house: House) -> None:
+        await house.put("/plans/gold", {})
+        read = (await house.client.get("/config")).headers["etag"]
+        assert read == '"1"'
+        await house.put("/plans/silver", {})
+        body = {"sections": {"plans": {"gold": {}}}}
+        late = await house.client.put("/config", json=body, headers={"If-Match": read})
+        assert (late.status_code, late.json()["code"]) == (412, "stale")
+        wrong = await house.client.put("/config", json=body, headers={"If-Match": '"ab"'})
+        assert wrong.status_code == 422
+        read = (await house.client.get("/config")).headers["etag"]
+        done = await house.client.put("/config", json=body, headers={"If-Match": read})
+        assert done.json()["revision"] == 3
+        body["sections"]["plans"] = {}
+        assert (await house.client.put("/config", json=body, headers={"If-Match": "*"})).status_code == 200
+
+    in_house(test)
+
+
 def test_a_key_is_shown_once_rolled_with_overlap_and_stays_revoked(in_house: InHouse) -> None:
     async def test(house: House) -> None:
         await house.put("/consumers/acme", {})
@@ -69,11 +93,63 @@ def test_a_key_is_shown_once_rolled_with_overlap_and_stays_revoked(in_house: InH
     in_house(test)
 
 
+@pytest.mark.parametrize(
+    ("given", "wish", "lives"),
+    [(7200, None, 7200), (7200, 0, None), (7200, 600, 600), (None, None, None), (None, 600, 600)],
+)
+def test_a_rolled_key_lives_as_long_as_the_old_one_unless_told(
+    in_house: InHouse, given: int | None, wish: int | None, lives: int | None
+) -> None:
+    async def test(house: House) -> None:
+        await house.put("/consumers/acme", {})
+        made = await house.client.post("/consumers/acme/keys", json={"life_s": given})
+        name = made.json()["credential"]["name"]
+        rolled = await house.client.post(f"/credentials/{name}/roll", json={"life_s": wish})
+        spec = rolled.json()["credential"]["spec"]
+        if lives is None:
+            assert "expires" not in spec["api_key"]
+        else:
+            ends, began = (
+                datetime.fromisoformat(one) for one in (spec["api_key"]["expires"], spec["created"])
+            )
+            assert (ends - began).total_seconds() == lives
+        short = await house.client.post(f"/credentials/{spec['api_key']['id']}/roll", json={"life_s": 1})
+        assert (short.status_code, "60" in short.json()["detail"]) == (422, True)
+
+    in_house(test)
+
+
 def test_a_consumer_goes_with_its_keys(in_house: InHouse) -> None:
     async def test(house: House) -> None:
         await house.put("/consumers/acme", {})
         await house.client.post("/consumers/acme/keys", json={})
         await house.client.delete("/consumers/acme", headers={"If-Match": "*"})
         assert (await house.client.get("/credentials")).json()["data"] == []
+
+    in_house(test)
+
+
+def test_a_page_begins_where_one_ended_or_is_refused(in_house: InHouse) -> None:
+    async def test(house: House) -> None:
+        for count in (1, 2, 3):
+            await house.put(f"/plans/p{count}", {})
+        page = (await house.client.get("/revisions?size=2")).json()
+        assert [one["number"] for one in page["data"]] == [3, 2]
+        assert [one["number"] for one in (await house.client.get(page["next"])).json()["data"]] == [1]
+        told = await house.client.get("/revisions?offset=abc")
+        assert (told.status_code, told.json()["code"]) == (422, "validation_failed")
+
+    in_house(test)
+
+
+def test_a_number_in_quotes_is_none(in_house: InHouse) -> None:
+    async def test(house: House) -> None:
+        await house.put("/consumers/acme", {})
+        for path, body in (
+            ("/consumers/acme/keys", {"life_s": "3600"}),
+            ("/users", {"name": "bot", "service": "yes"}),
+        ):
+            told = await house.client.post(path, json=body)
+            assert (told.status_code, told.json()["code"]) == (422, "validation_failed"), told.text
 
     in_house(test)

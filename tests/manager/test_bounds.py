@@ -141,7 +141,7 @@ def test_bodies_at_one_moment_are_bounded_together(monkeypatch: pytest.MonkeyPat
             statuses.append(0)
             for size in (41, 40):
                 other = _Sent()
-                await here(_scope(), _Body([b" " * 20, b" " * (size - 20)]).receive, other.send)
+                await here(_scope(), _Body([b"0" + b" " * 19, b" " * (size - 20)]).receive, other.send)
                 statuses.append(other.start["status"])
                 assert (size == 41) == ((b"retry-after", b"1") in other.start["headers"])
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -151,7 +151,7 @@ def test_bodies_at_one_moment_are_bounded_together(monkeypatch: pytest.MonkeyPat
     async def test() -> None:
         for _ in range(2):
             sent = _Sent()
-            await here(_scope(), _Body([b" " * 60]).receive, sent.send)
+            await here(_scope(), _Body([b"0" + b" " * 59]).receive, sent.send)
             assert sent.start["status"] == 200
 
     asyncio.run(test())
@@ -162,3 +162,22 @@ def test_what_came_of_a_caller_who_left_is_no_body() -> None:
     sent = _Sent()
     asyncio.run(Bounds(_never)(_scope(), _Body([b"{}"], gone=True).receive, sent.send))
     assert sent.start == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"spec": {"concurrency": 1}, "spec": {}}',
+        b'{"spec": {"concurrency": NaN}}',
+        b'{"spec": {"concurrency": 1e999}}',
+        b'{"spec": {"limits": "\\ud800"}}',
+        b'\xef\xbb\xbf{"spec": {}}',
+        b'{"spec": {}} {}',
+    ],
+)
+def test_a_body_has_one_reading(in_house: InHouse, body: bytes) -> None:
+    async def test(house: House) -> None:
+        told = await house.client.put("/plans/gold", content=body, headers={**JSON, "If-None-Match": "*"})
+        assert (told.status_code, told.json()["code"]) == (400, "malformed_request"), told.text
+
+    in_house(test)

@@ -43,23 +43,31 @@ def test_what_is_set_for_an_hour_comes_about_within_its_window(at_desk: AtDesk, 
     at_desk(test)
 
 
+LATE = {"X-Faregate-Activate-At": "2026-05-28T22:00:00Z"}
+
+
 @pytest.mark.parametrize(
-    "headers",
+    ("said", "headers"),
     [
-        {"X-Faregate-Activate-At": "2026-05-28T22:00:00"},
-        {"X-Faregate-Activate-At": "soon"},
-        {"X-Faregate-Activate-At": "2020-01-01T00:00:00Z"},
-        {"X-Faregate-Activate-At": "2036-01-01T00:00:00Z"},
-        {"X-Faregate-Window": "60"},
-        {"X-Faregate-Propose": "maybe"},
+        ("X-Faregate-Activate-At", {"X-Faregate-Activate-At": "2026-05-28T22:00:00"}),
+        ("X-Faregate-Activate-At", {"X-Faregate-Activate-At": "soon"}),
+        ("", {"X-Faregate-Activate-At": "2020-01-01T00:00:00Z"}),
+        ("", {"X-Faregate-Activate-At": "2036-01-01T00:00:00Z"}),
+        ("X-Faregate-Window", {"X-Faregate-Window": "60"}),
+        ("X-Faregate-Window", {"X-Faregate-Window": "-1", **LATE}),
+        ("X-Faregate-Window", {"X-Faregate-Window": "999999999", **LATE}),
+        ("X-Faregate-Propose", {"X-Faregate-Propose": "maybe"}),
     ],
 )
-def test_an_hour_that_is_none_is_refused(at_desk: AtDesk, headers: dict[str, str]) -> None:
+def test_an_hour_that_is_none_is_refused_by_its_name(
+    at_desk: AtDesk, said: str, headers: dict[str, str]
+) -> None:
     async def test(desk: Desk) -> None:
         told = await desk.machine.put(
             "/plans/gold", json={"spec": {}}, headers={"If-None-Match": "*", **headers}
         )
         assert (told.status_code, told.json()["code"]) == (422, "validation_failed")
+        assert told.json()["detail"].startswith(said)
 
     at_desk(test)
 

@@ -140,6 +140,29 @@ def test_break_glass_is_loud_ends_by_itself_and_is_reviewed_by_another(
     at_desk(test)
 
 
+def test_break_glass_reaches_no_further_than_the_roles_do(
+    at_desk: AtDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(desk: Desk) -> None:
+        await desk.machine.put("/plans/gold", json={"spec": {}})
+        cara = await desk.user("cara", "operator@team:cards", "viewer@*")
+        await desk.user("bob", "approver")
+        desk.approval = "all"
+        own: dict[str, object] = {"spec": {}, "team": "cards"}
+        assert (await cara.put("/plans/cards", own, "")).status_code == 202
+        assert (await cara.put("/plans/gold", {"spec": {"concurrency": 1}})).status_code == 403
+        with caplog.at_level(logging.ERROR):
+            told = await cara.post("/break-glass", {"reason": "night"})
+        assert told.status_code == 201
+        assert "cara owns team:cards for 60 minutes" in caplog.text
+        assert desk.leaves.records[-1][3]["scopes"] == ["team:cards"]
+        assert {"role": "owner", "scope": "team:cards"} in (await cara.get("/session")).json()["grants"]
+        assert (await cara.put("/plans/cards", own, "")).status_code == 201
+        assert (await cara.put("/plans/gold", {"spec": {"concurrency": 1}})).status_code == 403
+
+    at_desk(test)
+
+
 def test_nobody_decides_while_they_need_no_approval(at_desk: AtDesk) -> None:
     async def test(desk: Desk) -> None:
         ann, bob = await desk.user("ann", "operator"), await desk.user("bob", "approver")

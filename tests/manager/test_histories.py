@@ -76,6 +76,9 @@ async def play(house: House, chance: random.Random) -> None:
     assert len(acts) == len(numbers)
 
 
+@pytest.mark.proof
+@pytest.mark.beside
+@pytest.mark.timeout(1800 if STEPS > 40 else 120)
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_stands_is_what_was_said_last(kind: str, seed: int, request: pytest.FixtureRequest) -> None:

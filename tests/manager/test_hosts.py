@@ -60,6 +60,8 @@ def test_the_machines_own_name_is_that_of_the_system(monkeypatch: pytest.MonkeyP
         ([], "1.1", "malformed_request"),
         ([(b"host", b"localhost"), (b"host", b"localhost")], "1.1", "malformed_request"),
         ([(b"host", b"localhost"), (b"host", b"evil.example")], "1.0", "malformed_request"),
+        ([(b"host", b"localhost"), *[(b"authorization", b"Bearer a")] * 2], "1.1", "malformed_request"),
+        ([(b"host", b"localhost"), *[(b"idempotency-key", b"a")] * 2], "1.1", "malformed_request"),
         ([(b"host", b"evil.example")], "1.0", "misdirected_request"),
         ([(b"host", b"")], "1.1", "misdirected_request"),
         ([(b"host", b"localhost"), (b"origin", b"http://127.0.0.1:3000")], "1.1", ""),

@@ -1,11 +1,16 @@
 """Versions through their lives, and what holds a change back."""
 
 import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from faregate.manager.cases import contracts
+from faregate.manager.cases.committing import SETTLED_MAX
 from faregate.manager.cases.errors import Invalid
 from faregate.manager.database.gateways import usage_add
 from faregate.manager.usage import UsageRow
@@ -44,6 +49,42 @@ async def state(house: House, version: str, to: str, force: bool = False, **more
         json={"state": to, **more},
         headers={"If-Match": "*"},
     )
+
+
+@pytest.mark.parametrize("by", ["state", "entry", "part", "apply"])
+def test_who_deprecates_without_a_day_writes_the_day_and_keeps_it(in_house: InHouse, by: str) -> None:
+    deprecated = {"path": "/v1", "state": "deprecated"}
+    today = datetime.fromtimestamp(START_MS / 1000, UTC).date().isoformat()
+
+    async def test(house: House) -> None:
+        await with_api(
+            house, v1={"path": "/v1"}, old={"path": "/o", "state": "deprecated", "sunset_at": "2001-01-01"}
+        )
+        for _ in range(2):
+            whole = api(v1=deprecated, old={"path": "/o", "state": "deprecated", "sunset_at": "2001-01-01"})
+            if by == "state":
+                told = await state(house, "v1", "deprecated")
+            elif by == "entry":
+                told = await house.client.put(
+                    "/apis/payments", json={"spec": whole}, headers={"If-Match": "*"}
+                )
+            elif by == "part":
+                told = await house.client.put(
+                    "/apis/payments/versions/v1", json={"spec": deprecated}, headers={"If-Match": "*"}
+                )
+            else:
+                told = await house.client.put("/config", json={"sections": {"apis": {"payments": whole}}})
+            assert told.status_code == 200, told.text
+        shown = (await house.client.get("/apis/payments")).json()["spec"]["versions"]
+        assert shown["v1"]["deprecated_at"] == today
+        assert "deprecated_at" not in shown["old"]
+        assert len((await house.client.get("/revisions")).json()["data"]) == 3
+        assert (await state(house, "v1", "active")).status_code == 200
+        assert (await state(house, "v1", "deprecated", deprecated_at="2026-10-01")).status_code == 200
+        shown = (await house.client.get("/apis/payments")).json()["spec"]["versions"]
+        assert shown["v1"]["deprecated_at"] == "2026-10-01"
+
+    in_house(test)
 
 
 def test_a_version_goes_its_way_with_its_dates(in_house: InHouse) -> None:
@@ -103,6 +144,25 @@ def test_an_active_contract_is_not_broken(in_house: InHouse) -> None:
     in_house(test)
 
 
+def test_contracts_in_files_are_compared_too(in_house: InHouse, tmp_path: Path) -> None:
+    async def test(house: House) -> None:
+        for name, document in (("old", CONTRACT), ("new", {**CONTRACT, "paths": {}}), ("same", CONTRACT)):
+            (tmp_path / f"{name}.json").write_text(json.dumps(document))
+        base = {"files": [[str(tmp_path / "faregate.yaml"), ""]]}
+        (house.management.data / "base.json").write_text(json.dumps(base))
+        await with_api(house, v1={"path": "/v1", "openapi": "old.json"})
+        same = await house.put("/apis/payments", api(v1={"path": "/v1", "openapi": "same.json"}), "*")
+        assert same.status_code == 200, same.text
+        told = await house.put("/apis/payments", api(v1={"path": "/v1", "openapi": "new.json"}), "*")
+        assert (told.status_code, told.json()["code"]) == (409, "breaking_change"), told.text
+        for name, why in (("../new.json", "may not name this file"), ("none.json", "cannot be read")):
+            told = await house.put("/apis/payments", api(v1={"path": "/v1", "openapi": name}), "*")
+            assert told.status_code == 422, told.text
+            assert why in told.json()["detail"]
+
+    in_house(test)
+
+
 def test_contracts_are_compared_beside_the_loop_within_a_time(
     in_house: InHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,13 +191,103 @@ def test_one_process_compares_all_contracts_of_a_change() -> None:
     good, bad = contracts.Pair("a/v1", CONTRACT, CONTRACT), contracts.Pair("b/v1", CONTRACT, broken)
 
     async def test() -> None:
-        await contracts.demand_compatible([good])
+        turn = asyncio.Semaphore(1)
+        await contracts.demand_compatible([good], turn)
         with pytest.raises(contracts.Breaking, match="b/v1 is active"):
-            await contracts.demand_compatible([good, bad])
+            await contracts.demand_compatible([good, bad], turn)
         with pytest.raises(Invalid, match="c/v1: "):
-            await contracts.demand_compatible([contracts.Pair("c/v1", CONTRACT, {"swagger": "2.0"})])
+            await contracts.demand_compatible([contracts.Pair("c/v1", CONTRACT, {"swagger": "2.0"})], turn)
 
     asyncio.run(test())
+
+
+async def _held_up(
+    house: House, patched: pytest.MonkeyPatch
+) -> tuple[asyncio.Event, asyncio.Event, list[int]]:
+    """A comparison begins, and goes on when it may; how often one was made."""
+    begun, go, made = asyncio.Event(), asyncio.Event(), []
+    compare = contracts.demand_compatible
+
+    async def slow(pairs: Sequence[contracts.Pair], turn: asyncio.Semaphore, folder: str) -> None:
+        made.append(len(pairs))
+        begun.set()
+        await go.wait()
+        await compare(pairs, turn, folder)
+
+    patched.setattr(contracts, "demand_compatible", slow)
+    return begun, go, made
+
+
+def test_others_commit_while_contracts_are_compared(
+    in_house: InHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(house: House) -> None:
+        await with_api(house, v1={"path": "/v1", "openapi": CONTRACT})
+        begun, go, made = await _held_up(house, monkeypatch)
+        more = {**CONTRACT, "paths": {**CONTRACT["paths"], "/refunds": CONTRACT["paths"]["/payments"]}}
+        changing = asyncio.ensure_future(
+            house.put("/apis/payments", api(v1={"path": "/v1", "openapi": more}), "*")
+        )
+        await asyncio.wait_for(begun.wait(), 10)
+        assert (await asyncio.wait_for(house.put("/plans/gold", {}), 10)).status_code == 201
+        go.set()
+        told = await changing
+        assert told.status_code == 200, told.text
+        assert made == [1]
+        assert house.tree.managed["apis", "payments"]["versions"]["v1"]["openapi"] == more  # type: ignore[index]
+
+    in_house(test)
+
+
+def test_what_was_compared_is_compared_again_when_another_changed_it(
+    in_house: InHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both add to what stands there; the second takes away what the first added meanwhile."""
+
+    async def test(house: House) -> None:
+        await with_api(house, v1={"path": "/v1", "openapi": CONTRACT})
+        begun, go, made = await _held_up(house, monkeypatch)
+        first = {**CONTRACT, "paths": {**CONTRACT["paths"], "/refunds": CONTRACT["paths"]["/payments"]}}
+        second = {**CONTRACT, "paths": {**CONTRACT["paths"], "/payouts": CONTRACT["paths"]["/payments"]}}
+        late = asyncio.ensure_future(
+            house.put("/apis/payments", api(v1={"path": "/v1", "openapi": second}), "*")
+        )
+        await asyncio.wait_for(begun.wait(), 10)
+        tree = {"sections": {"apis": {"payments": api(v1={"path": "/v1", "openapi": first})}}}
+        forced = await house.client.put("/config", params={"force": "true"}, json=tree)
+        assert forced.status_code == 200, forced.text
+        go.set()
+        told = await late
+        assert (told.status_code, told.json()["code"]) == (409, "breaking_change"), told.text
+        assert made == [1, 1]
+        assert house.tree.managed["apis", "payments"]["versions"]["v1"]["openapi"] == first  # type: ignore[index]
+
+    in_house(test)
+
+
+def test_who_is_outrun_each_time_is_told_and_nothing_is_changed(
+    in_house: InHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(house: House) -> None:
+        await with_api(house, v1={"path": "/v1", "openapi": CONTRACT})
+        texts = iter(range(100))
+
+        def wordy() -> dict[str, Any]:
+            return {**CONTRACT, "info": {**CONTRACT["info"], "description": f"{next(texts)}"}}
+
+        async def outrun(pairs: Sequence[contracts.Pair], turn: asyncio.Semaphore, folder: str) -> None:
+            tree = {"sections": {"apis": {"payments": api(v1={"path": "/v1", "openapi": wordy()})}}}
+            assert (await house.client.put("/config", params={"force": "true"}, json=tree)).status_code == 200
+
+        monkeypatch.setattr(contracts, "demand_compatible", outrun)
+        told = await house.put(
+            "/apis/payments", api(v1={"path": "/v1", "openapi": CONTRACT | {"x-a": 1}}), "*"
+        )
+        assert (told.status_code, told.json()["code"]) == (409, "conflict"), told.text
+        assert "try again" in told.json()["detail"]
+        assert next(texts) == SETTLED_MAX
+
+    in_house(test)
 
 
 def test_who_calls_a_version_is_told_with_shares(in_house: InHouse) -> None:

@@ -318,6 +318,62 @@ def test_names_that_others_hold_and_what_the_file_says_are_not_confirmed(at_desk
     at_desk(test, file={"plans": {"of-file": {"limits": ["7/second"]}}})
 
 
+def test_a_write_without_its_team_says_that_this_is_missing(at_desk: AtDesk) -> None:
+    async def test(desk: Desk) -> None:
+        ann = await two_teams(desk)
+        told = set()
+        for name in ("b-deal", "of-file", "new"):
+            tree = {"sections": {"plans": {name: {"limits": ["1/second"]}}}}
+            for answer in (
+                await ann.put(f"/plans/{name}", {"spec": {}}, ""),
+                await ann.client.put(f"/plans/{name}", json={"spec": {}}),
+                await ann.client.put("/config", json=tree),
+                await ann.post("/config/plan", tree),
+            ):
+                told.add((answer.status_code, answer.json()["code"], answer.json()["detail"]))
+            assert (await ann.put(f"/plans/{name}", {"spec": {}})).status_code == 404
+        ((status, code, detail),) = told
+        assert (status, code) == (403, "permission_denied")
+        assert detail.startswith("`team` is missing: you may write in team:a, ")
+        own = await desk.user("api", "operator@api:x")
+        assert (await own.put("/plans/new", {"spec": {}}, "")).status_code == 404
+
+    at_desk(test, file={"plans": {"of-file": {"limits": ["7/second"]}}})
+
+
+def test_who_made_what_a_team_may_not_see_is_not_told_to_it(at_desk: AtDesk) -> None:
+    async def test(desk: Desk) -> None:
+        await desk.machine.put(
+            "/plans/b", json={"spec": {}, "team": "b"},
+            headers={"If-None-Match": "*", "X-Faregate-Reason": "for the merger"},
+        )  # fmt: skip
+        ann = await desk.user("ann", "operator@team:a")
+        await ann.put("/plans/a", {"spec": {}, "team": "a"}, "", **{"X-Faregate-Reason": "ours"})
+        moved = {"spec": {}, "team": "b"}
+        why = {"If-Match": "*", "X-Faregate-Reason": "theirs now"}
+        await desk.machine.put("/plans/a", json=moved, headers=why)
+        told = {one["number"]: one for one in (await ann.get("/revisions")).json()["data"]}
+        said = {number: (one["author"], one["reason"]) for number, one in told.items()}
+        assert said == {1: ("", ""), 2: ("ann", "ours"), 3: ("local", "theirs now")}
+        for number, wanted in said.items():
+            shown = (await ann.get(f"/revisions/{number}")).json()
+            assert (shown["author"], shown["reason"]) == wanted
+        everything = (await desk.machine.get("/revisions")).json()["data"]
+        assert [one["reason"] for one in everything] == ["theirs now", "ours", "for the merger"]
+
+    at_desk(test)
+
+
+def test_a_rollback_over_what_a_team_does_not_see_says_why_it_is_refused(at_desk: AtDesk) -> None:
+    async def test(desk: Desk) -> None:
+        ann = await two_teams(desk)
+        for path in ("/revisions/1/rollback", "/revisions/1/plan", "/revisions/99/plan"):
+            told = await ann.post(path, {})
+            assert (told.status_code, "everywhere (`*`)" in told.json()["detail"]) == (403, True)
+
+    at_desk(test)
+
+
 def test_a_team_sees_who_calls_its_apis(at_desk: AtDesk) -> None:
     async def test(desk: Desk) -> None:
         await two_teams(desk)

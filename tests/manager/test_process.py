@@ -117,6 +117,50 @@ def test_a_page_that_took_our_address_for_its_name_learns_nothing(
         assert connection.recv(1) == b""
 
 
+@pytest.mark.parametrize(
+    "head", [b"GET /a b HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost : a\r\n", b"\x16\x03\x01\r\n"]
+)
+def test_bytes_that_are_no_request_get_a_problem_and_the_end(manager: Manager, head: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", manager.port), timeout=10) as connection:
+        connection.sendall(head + b"\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        problem = json.loads(response.read())
+        assert (response.status, problem["code"]) == (400, "malformed_request")
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.headers["X-Request-Id"] == problem["request_id"]
+        assert response.headers["Connection"] == "close"
+        assert len(response.headers.get_all("Date")) == 1
+        assert connection.recv(1) == b""
+
+
+def test_the_machines_token_lies_there_before_anybody_asked(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        asked = command(listening, tmp_path / "feed.sock", "--data", str(tmp_path))
+        process = subprocess.Popen(asked, pass_fds=[listening.fileno()])
+        started = Manager(process, listening.getsockname()[1], tmp_path / "feed.sock")
+        try:
+            assert started.ask("GET", "/healthz")[0].status == 200
+            token = tmp_path / "manager.token"
+            assert token.read_text().startswith("fgm_")
+            assert token.stat().st_mode & 0o777 == 0o600
+            assert not (tmp_path / "manager.db").exists()  # the door is still shut
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_what_it_says_begins_as_the_lines_of_the_others_do(tmp_path: Path) -> None:
+    (tmp_path / "manager.db").write_bytes(b"no database" * 500)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        asked = command(listening, tmp_path / "feed.sock", "--data", str(tmp_path))
+        with subprocess.Popen(asked, pass_fds=[listening.fileno()], stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            process.kill()
+    assert line.startswith(b"faregate: the admin API cannot be opened")
+
+
 def test_a_probe_that_speaks_http_1_0_needs_no_host(manager: Manager) -> None:
     with socket.create_connection(("127.0.0.1", manager.port), timeout=10) as connection:
         connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")

@@ -29,7 +29,7 @@ def test_a_repeat_gets_the_first_answer_and_makes_nothing(in_house: InHouse) -> 
         first = await _make(house)
         again = await _make(house, {"Idempotency-Key": "order-1"})
         assert (first.status_code, again.status_code) == (201, 201)
-        assert again.json() == first.json()
+        assert again.content == first.content
         assert again.headers["idempotent-replayed"] == "true"
         assert again.headers["location"] == first.headers["location"]
         assert again.headers["faregate-revision"] == first.headers["faregate-revision"]
@@ -124,7 +124,8 @@ def test_answers_are_kept_for_a_day_and_lie_sealed(in_house: InHouse) -> None:
 @pytest.mark.parametrize("key", ['""', "a b", "x" * 256, "\x7f"])
 def test_a_key_is_visible_ascii(in_house: InHouse, key: str) -> None:
     async def test(house: House) -> None:
-        assert (await _make(house, {"Idempotency-Key": key})).status_code == 422
+        told = await _make(house, {"Idempotency-Key": key})
+        assert (told.status_code, told.json()["code"]) == (400, "idempotency_key_invalid")
         assert await _keys(house) == []
 
     in_house(test)

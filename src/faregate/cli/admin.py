@@ -5,11 +5,14 @@ person's approval.
 """
 
 import json as json_text
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from faregate.cli.managing import Config, Data, Json, Manager, Reason, Token
+from faregate.cli.managing import At, Config, Data, Json, Manager, Propose, Reason, Token, Window
+
+_NOBODYS: Final = frozenset({"session_create", "enrol"})
+"""What is asked for before one is anybody."""
 
 
 def command(  # noqa: PLR0913, PLR0917 - one value per option
@@ -19,6 +22,9 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
     ] = None,
     body: Annotated[str, typer.Option(help="What it takes: YAML or JSON, @FILE, or - for input.")] = "",
     reason: Reason = "",
+    propose: Propose = False,
+    at: At = "",
+    window: Window = "",
     manager: Manager = "",
     token: Token = "",
     config: Config = None,
@@ -27,9 +33,9 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
 ) -> None:
     """Ask for any operation of the admin API by its id."""
     from faregate.cli.errors import CommandError
-    from faregate.cli.managing import Where, connected
+    from faregate.cli.managing import Where, Wishes, connected
     from faregate.cli.operation_paths import content_of
-    from faregate.client.operations.table import OPERATIONS
+    from faregate.client import OPERATIONS
 
     if not operation:
         _list(json=json)
@@ -45,7 +51,9 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
     takes = (*known.in_path, *known.query, *known.headers)
     for one in param or []:
         name, equals, value = one.partition("=")
-        if not equals or name not in takes:
+        if not equals and name in takes:
+            raise CommandError(f"--param {one}: write {one}=VALUE", 2)
+        if name not in takes:
             raise CommandError(f"--param {name}: {operation} takes {', '.join(takes) or 'none'}", 2)
         values[name] = value
     if reason and "x-faregate-reason" in known.headers:
@@ -54,18 +62,23 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
     if missing:
         raise CommandError(f"{operation} needs --param {missing[0]}=...", 2)
     content = content_of(body) if body else None
-    with connected(Where(manager, token, config, data)) as client:
+    wishes = Wishes(propose, at, window)
+    where = Where(manager, token, config, data, anybody=operation in _NOBODYS, wishes=wishes)
+    with connected(where) as client:
         told = client.ask(operation, values, content)
+        if client.told.session and isinstance(told, dict):  # shown now or never
+            told |= {"token": client.told.session}
     if told is not None or json:
         print(json_text.dumps(told, indent=None if json else 2, ensure_ascii=False))
 
 
 def _list(*, json: bool) -> None:
-    from faregate.client.operations.table import OPERATIONS
+    from faregate.client import OPERATIONS
 
     if json:
         print(json_text.dumps({name: one._asdict() for name, one in OPERATIONS.items()}))
         return
     for name, one in OPERATIONS.items():
-        takes = "".join(f" {each}=" for each in (*one.in_path, *one.query))
+        said = (each for each in one.headers if not each.startswith("x-"))
+        takes = "".join(f" {each}=" for each in (*one.in_path, *one.query, *said))
         print(f"{name:<24} {one.summary}{':' + takes if takes else ''}")

@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, str]] = {
     "rollback": "Make the configuration what it was at a revision, by a new one.",
     "key": "Make, list, replace and revoke API keys.",
     "config": "Look at entries of the configuration, and write them one by one.",
+    "login": "Sign in as a person and print the session's token, for FAREGATE_TOKEN.",
     "admin": "Ask for any operation of the admin API by its id.",
     "explain": "Say why a call ended as it did.",
     "tail": "Follow the calls as they end.",

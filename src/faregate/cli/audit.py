@@ -220,6 +220,8 @@ def _verifier(key: str, tree: Path | None, asked: str = "") -> "Verifier":
 
     try:
         if key and not Path(key).is_file():
+            if "+" not in key:
+                raise _failed(f"--key: no such file: {key}; or give the key itself, name+id+key", 2)
             return Verifier.read(key)
         assert key or tree is not None
         path = Path(key) if key else (tree or Path()) / PUBLIC_KEY

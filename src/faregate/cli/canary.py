@@ -7,7 +7,7 @@ it was stopped because it was worse, else 0.
 
 import json as json_text
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -15,8 +15,6 @@ from faregate.cli.managing import Config, Data, Json, Manager, Reason, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from faregate.client import Client
 
 _LOOK_S: Final = 0.5
 DURATION: Final = "10m"
@@ -42,13 +40,13 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
     behind = ""
     with connected(Where(manager, token, config, data)) as client:
         if act == "promote":
-            _, behind = planning.applied(client, client.canary_promote({"reason": reason}))
+            _, behind = planning.applied(client, client.canary.promote(reason=reason))
         elif act == "abandon":
-            client.canary_abandon()
-        told = client.canary_get()
+            client.canary.abandon()
+        told = client.canary.get()
         while wait and told["state"] == "running":
             time.sleep(_LOOK_S)
-            told = client.canary_get()
+            told = client.canary.get()
     print(json_text.dumps(told) if json else "\n".join(lines(told)))
     if behind:
         raise CommandError(f"revision {told['revision']} does not run everywhere yet: {behind}")
@@ -56,7 +54,15 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
         raise typer.Exit(1)
 
 
-def wish(share: str, consumers: str, lasts: str, *, promote: bool) -> "dict[str, Any]":
+class Wish(NamedTuple):
+    """Whose calls meet it first, and for how long at most."""
+
+    percent: int
+    consumers: "list[str]"
+    for_s: float
+
+
+def wish(share: str, consumers: str, lasts: str) -> Wish:
     """What ``apply`` asks for beside the sections. Raises CommandError."""
     from faregate.cli.errors import CommandError
     from faregate.kernel.units import parse_duration_ms, parse_percent
@@ -70,12 +76,11 @@ def wish(share: str, consumers: str, lasts: str, *, promote: bool) -> "dict[str,
     except ValueError:
         raise CommandError(f"--for: {lasts!r} is no duration such as 10m", 2) from None
     names = [name.strip() for name in consumers.split(",") if name.strip()]
-    return {"percent": percent, "consumers": names, "for_s": seconds, "promote": promote}
+    return Wish(percent, names, seconds)
 
 
-def begin(client: "Client", body: "Mapping[str, Any]", base: int, *, force: bool, json: bool) -> None:
-    """Starts it, and says so."""
-    told = client.canary_start(body, base=base, force=force)  # type: ignore[arg-type]  # as the form has it
+def say_begun(told: "Mapping[str, Any]", *, json: bool) -> None:
+    """Says that it has begun."""
     if json:
         print(json_text.dumps(told))
         return

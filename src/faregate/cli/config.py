@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faregate.cli.managing import Config, Data, Json, Manager, Reason, Team, Token, Yes
+from faregate.cli.option_names import ENTRY
 
 if TYPE_CHECKING:
     from faregate.client import Client
@@ -39,8 +40,8 @@ def show(
     from faregate.cli.managing import Where, connected
     from faregate.compile.openapi.writing import as_yaml
 
-    with connected(Where(manager, token, config, data)) as client:
-        told = client.config_get()
+    with connected(Where(manager, token, config, data, options=ENTRY)) as client:
+        told = client.config.get()
     if json:
         print(json_text.dumps(told))
     else:
@@ -62,15 +63,9 @@ def list_entries(  # noqa: PLR0913, PLR0917 - one value per option
     from faregate.cli.operation_paths import operation_at
 
     operation, values = operation_at("GET", path, listing=True)
-    found: list[Any] = []
-    with connected(Where(manager, token, config, data)) as client:
-        more = {**values, **({"team": team} if team else {}), "size": 1000}
-        while True:
-            page = client.ask(operation, more)
-            found += page["data"]
-            if not page.get("offset"):
-                break
-            more["offset"] = page["offset"]
+    more = {**values, "team": team or None, "size": 1000}
+    with connected(Where(manager, token, config, data, options=ENTRY)) as client:
+        found = list(client.each(operation, more))
     if json:
         print(json_text.dumps(found))
         return
@@ -94,7 +89,7 @@ def get(  # noqa: PLR0913, PLR0917 - one value per option
     from faregate.cli.operation_paths import operation_at
 
     operation, values = operation_at("GET", path)
-    with connected(Where(manager, token, config, data)) as client:
+    with connected(Where(manager, token, config, data, options=ENTRY)) as client:
         told = client.ask(operation, values)
     if json:
         print(json_text.dumps(told))
@@ -122,7 +117,7 @@ def put(  # noqa: PLR0913, PLR0917 - one value per option
     from faregate.cli.operation_paths import content_of, write
 
     write(
-        Where(manager, token, config, data), "PUT", path, content_of(spec),
+        Where(manager, token, config, data, options=ENTRY), "PUT", path, content_of(spec),
         team=team, etag=etag, create=create, reason=reason, json=json,
     )  # fmt: skip
 
@@ -145,7 +140,7 @@ def patch(  # noqa: PLR0913, PLR0917 - one value per option
     from faregate.cli.operation_paths import content_of, write
 
     write(
-        Where(manager, token, config, data), "PATCH", path, content_of(spec),
+        Where(manager, token, config, data, options=ENTRY), "PATCH", path, content_of(spec),
         team=team, etag=etag, create=False, reason=reason, json=json,
     )  # fmt: skip
 
@@ -167,11 +162,11 @@ def delete(  # noqa: PLR0913, PLR0917 - one value per option
     from faregate.cli.errors import CommandError
     from faregate.cli.managing import Where, connected, may_ask
     from faregate.cli.operation_paths import condition, operation_at
-    from faregate.client.operations.table import OPERATIONS
+    from faregate.client import OPERATIONS
 
     operation, values = operation_at("DELETE", path)
     known = OPERATIONS[operation]
-    with connected(Where(manager, token, config, data)) as client:
+    with connected(Where(manager, token, config, data, options=ENTRY)) as client:
         if may_ask(yes=yes, json=json) and not typer.confirm(f"remove {path}?"):
             raise CommandError("nothing was changed")
         named = {**values, "x-faregate-reason": reason, "force": force}
@@ -194,7 +189,7 @@ def schema(  # noqa: PLR0913, PLR0917 - one value per option
     """Print the JSON Schema of a section's entries."""
     from faregate.cli.managing import Where, connected
 
-    with connected(Where(manager, token, config, data)) as client:
+    with connected(Where(manager, token, config, data, options=ENTRY)) as client:
         told = client.ask("schema_get", {"section": section})
     print(json_text.dumps(told, indent=None if json else 2))
 

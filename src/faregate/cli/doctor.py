@@ -46,8 +46,10 @@ def command(
 
 def examine(file: Path | None, *, online: bool) -> "list[Finding]":
     """Every finding, of the machine first. ``file`` None: ``faregate.yaml`` if it is there."""
+    from faregate.cli.doctor_audit import check_audit
     from faregate.cli.doctor_certificates import check_certificates
     from faregate.cli.doctor_credentials import check_credentials
+    from faregate.cli.doctor_database import check_database
     from faregate.cli.doctor_findings import warning
     from faregate.cli.doctor_ledger import check_ledger
     from faregate.cli.doctor_machine import Machine, check_machine
@@ -81,10 +83,12 @@ def examine(file: Path | None, *, online: bool) -> "list[Finding]":
     findings += check_running(Path(snapshot.gateway.data), file)
     findings += check_data(snapshot)
     findings += check_ports(snapshot)
+    findings += check_audit(snapshot, time.time())
     if whole:
         findings.append(check_memory(snapshot))
         findings += check_certificates(snapshot, time.time())
         findings += check_credentials(snapshot, time.time())
+        findings += asyncio.run(check_database(snapshot))
         findings += asyncio.run(check_ledger(snapshot))
         findings += asyncio.run(check_network(snapshot, online=online))
     return findings

@@ -50,7 +50,10 @@ def _why_none(file: Path, others: list[tuple[str, dict[str, object]]]) -> str:
             return why
     if not file.exists():
         return f"no such file: {file}; name the configuration file, or the gateway's data folder with --data"
-    return f"no running gateway was found for {file}; name its data folder with --data"
+    return (
+        f"no running gateway was found for {file}; `faregate run {file}` starts one, "
+        "--data names the data folder of one that runs"
+    )
 
 
 def insist(context: typer.Context, file: Path, status: Mapping[str, object]) -> None:

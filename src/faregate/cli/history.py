@@ -5,6 +5,7 @@ Exit status 0: shown; 1: there is no such revision, or the manager cannot be ask
 
 import json as json_text
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -30,20 +31,21 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
     wanted = number_of(revision) if revision else None
     with connected(Where(manager, token, config, data)) as client:
         if wanted is not None:
-            shown = client.revision_get(wanted)
+            shown = client.revisions.get(wanted)
             if json:
                 print(json_text.dumps(shown))
                 return
             print(_line(shown))
             print("\n".join(lines(shown["differences"])))
             return
-        page = client.revision_list(size=limit)
+        newest = client.revisions.list(size=min(limit + 1, LIMIT_MAX))
+        found = list(islice(newest, limit + 1))
     if json:
-        print(json_text.dumps(page["data"]))
+        print(json_text.dumps(found[:limit]))
         return
-    for one in page["data"]:
+    for one in found[:limit]:
         print(_line(one))
-    if page.get("offset"):
+    if len(found) > limit:
         note("there are older ones, see --limit")
 
 

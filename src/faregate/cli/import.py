@@ -38,14 +38,12 @@ def import_openapi(
     from faregate.cli.errors import CommandError
     from faregate.compile.openapi.document import DocumentError, printable, read_document
     from faregate.compile.openapi.importing import imported, name_of
-    from faregate.compile.openapi.operations import split_url
     from faregate.compile.openapi.writing import as_yaml
 
     if upstream:
-        url = split_url(upstream)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.path.strip("/") or url.query:
-            raise CommandError(f"--upstream: {upstream!r} is not a URL such as http://127.0.0.1:9000", 2)
-        upstream = f"{url.scheme}://{url.netloc}"
+        upstream = _target(upstream)
+    if name:
+        _demand_name(name)
     folder = Path.cwd() if out is None else out.absolute().parent
     try:
         document = read_document(file)
@@ -72,3 +70,28 @@ def import_openapi(
         print(text, end="")
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def _demand_name(name: str) -> None:
+    """Raises CommandError for what cannot name an API, or its public part."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from faregate.cli.errors import CommandError
+    from faregate.model.values import NAME_RULE, Name
+
+    try:
+        for one in (name, f"{name}-public"):
+            TypeAdapter(Name).validate_python(one)
+    except ValidationError:
+        raise CommandError(f"--name: {name!r} is not a name; expected {NAME_RULE}", 2) from None
+
+
+def _target(upstream: str) -> str:
+    """The service's URL as a target has it. Raises CommandError."""
+    from faregate.cli.errors import CommandError
+    from faregate.compile.openapi.operations import split_url
+
+    url = split_url(upstream)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.path.strip("/") or url.query:
+        raise CommandError(f"--upstream: {upstream!r} is not a URL such as http://127.0.0.1:9000", 2)
+    return f"{url.scheme}://{url.netloc}"

@@ -6,20 +6,24 @@ where it is kept. Exit status 0: done; 1: refused; 2: wrong usage; 3: it waits f
 
 import json as json_text
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from faregate.cli.managing import Config, Data, Json, Manager, Reason, Token, Yes
 
 if TYPE_CHECKING:
-    from faregate.client.operations.credentials import KeyRoll, KeyWrite
+    from faregate.client import Client
 
 commands = typer.Typer(
     help="Make, list, replace and revoke API keys.", no_args_is_help=True, rich_markup_mode=None
 )
 
+MODES: Final[dict[str, Literal["live", "test"]]] = {"live": "live", "test": "test"}
+
 Expires = Annotated[str, typer.Option(help="When it ends, from now: 90d, 24h; left out, never.")]
+Anew = Annotated[str, typer.Option(help="When it ends: 90d, or never; left out, as long as the old one.")]
+NEVER: Final = "never"
 Id = Annotated[str, typer.Argument(help="The key's id, as `faregate key list` shows it.")]
 
 
@@ -39,12 +43,13 @@ def create(  # noqa: PLR0913, PLR0917 - one value per option
     """Make an API key, shown once."""
     from faregate.cli.errors import CommandError
     from faregate.cli.managing import Where, connected
+    from faregate.cli.option_names import KEY
 
-    if mode not in {"live", "test"}:
+    if mode not in MODES:
         raise CommandError(f"--mode: {mode!r} is neither live nor test", 2)
-    body = cast("KeyWrite", {"mode": mode, "note": note, "life_s": _seconds(expires, "--expires")})
-    with connected(Where(manager, token, config, data, json=json)) as client:
-        made = client.key_create(consumer, body, reason=reason)
+    life_s = None if expires == NEVER else _seconds(expires, "--expires")
+    with connected(Where(manager, token, config, data, json=json, options=KEY)) as client:
+        made = client.keys.create(consumer, mode=MODES[mode], life_s=life_s, note=note, reason=reason)
     _show(made, json=json)
 
 
@@ -58,14 +63,14 @@ def list_keys(  # noqa: PLR0913, PLR0917 - one value per option
     json: Json = False,
 ) -> None:
     """List credentials with their last use, without secrets."""
-    from functools import partial
-
     from faregate.cli.managing import Where, connected, note
-    from faregate.client import each
+    from faregate.cli.option_names import KEY
 
-    with connected(Where(manager, token, config, data)) as client:
-        found = list(each(partial(client.credential_list, consumer=consumer or None)))
-        used = client.usage_list(consumer=consumer or None, hours=24 * 90)["data"]
+    with connected(Where(manager, token, config, data, options=KEY)) as client:
+        found = list(client.credentials.list(consumer=consumer or None, size=1000))
+        if consumer and not found:
+            _demand_consumer(client, consumer)
+        used = list(client.usage(consumer=consumer or None, hours=24 * 90))
     told = [_told(one, used) for one in found]
     if json:
         print(json_text.dumps(told))
@@ -79,7 +84,7 @@ def list_keys(  # noqa: PLR0913, PLR0917 - one value per option
 def roll(  # noqa: PLR0913, PLR0917 - one value per option
     id: Id,  # noqa: A002 - the word on the command line
     overlap: Annotated[str, typer.Option(help="How long the old one works on: 24h, 7d.")] = "",
-    expires: Expires = "",
+    expires: Anew = "",
     reason: Reason = "",
     manager: Manager = "",
     token: Token = "",
@@ -89,14 +94,15 @@ def roll(  # noqa: PLR0913, PLR0917 - one value per option
 ) -> None:
     """Replace a key by a new one, shown once."""
     from faregate.cli.managing import Where, connected, note
+    from faregate.cli.option_names import KEY
 
-    life = _seconds(expires, "--expires")
-    body = cast("KeyRoll", {"overlap_s": _seconds(overlap, "--overlap") or 0, "life_s": life})
-    with connected(Where(manager, token, config, data, json=json)) as client:
-        made = client.key_roll(id, body, reason=reason)
+    life_s = 0 if expires == NEVER else _seconds(expires, "--expires")
+    overlap_s = _seconds(overlap, "--overlap") or 0
+    with connected(Where(manager, token, config, data, json=json, options=KEY)) as client:
+        made = client.keys.roll(id, overlap_s=overlap_s, life_s=life_s, reason=reason)
     _show(made, json=json)
     if not json:
-        note(f"{id} works on for {overlap}" if body["overlap_s"] else f"{id} is revoked")
+        note(f"{id} works on for {overlap}" if overlap_s else f"{id} is revoked")
 
 
 @commands.command("revoke")
@@ -113,14 +119,15 @@ def revoke(  # noqa: PLR0913, PLR0917 - one value per option
     """Revoke a key for good."""
     from faregate.cli.errors import CommandError
     from faregate.cli.managing import Where, connected, may_ask
+    from faregate.cli.option_names import KEY
     from faregate.cli.planning import wait_everywhere
 
-    with connected(Where(manager, token, config, data)) as client:
-        shown = client.credential_get(id)
+    with connected(Where(manager, token, config, data, options=KEY)) as client:
+        shown = client.credentials.get(id)
         owner = shown["spec"].get("consumer", "")
         if may_ask(yes=yes, json=json) and not typer.confirm(f"revoke {id} of {owner} for good?"):
             raise CommandError("nothing was changed")
-        client.credential_revoke(id, reason=reason)
+        client.credentials.revoke(id, reason=reason)
         revision = client.told.revision
         behind = wait_everywhere(client, revision) if revision else ""
     if json:
@@ -131,6 +138,18 @@ def revoke(  # noqa: PLR0913, PLR0917 - one value per option
     if behind:
         raise CommandError(f"{id} is revoked, but still taken where that is not known yet: {behind}")
     print(f"{id} of {owner} is revoked")
+
+
+def _demand_consumer(client: "Client", name: str) -> None:
+    """Raises CommandError where there is no such consumer, with the nearest that may be seen."""
+    from faregate.cli.errors import CommandError
+    from faregate.model.diagnostics import nearest_name
+
+    names = [one["name"] for one in client.consumers.list(size=1000)]
+    if name not in names:
+        nearest = nearest_name(name, names)
+        hint = f"; did you mean `{nearest}`?" if nearest else "; `faregate config list consumers` lists them"
+        raise CommandError(f"no consumer is named {name!r}{hint}")
 
 
 def _seconds(text: str, option: str) -> int | None:

@@ -9,15 +9,12 @@ from urllib.parse import quote
 
 from faregate.cli.errors import CommandError
 from faregate.cli.managing import Where, connected
-from faregate.client.operations.table import OPERATIONS
+from faregate.client import OPERATIONS
 
 if TYPE_CHECKING:
-    from faregate.client import Client
-    from faregate.client.operation import Operation
+    from faregate.client import Client, Operation
 
 ROOTS: Final = ("issuers", "upstreams", "plans", "groups", "consumers", "apis", "credentials")
-_WRAPPED: Final = frozenset({"EntryWrite", "EntryPatch", "PartWrite"})
-"""Forms that hold an entry under ``spec``; all others are what is given."""
 
 
 def operation_at(method: str, path: str, *, listing: bool = False) -> tuple[str, dict[str, object]]:
@@ -72,7 +69,7 @@ def content_of(text: str) -> object:
 
 def condition(client: "Client", path: str, *, etag: str, create: bool) -> Mapping[str, object]:
     """The state that a write is about: the one named, none yet, or the present one."""
-    from faregate.client import Problem
+    from faregate.client import Refused
 
     if create:
         return {"if-none-match": "*"}
@@ -82,8 +79,8 @@ def condition(client: "Client", path: str, *, etag: str, create: bool) -> Mappin
     operation, values = operation_at("GET", holder)
     try:
         return {"if-match": client.ask(operation, values)["etag"]}
-    except Problem as problem:
-        if problem.status != 404:
+    except Refused as refused:
+        if refused.status != 404:
             raise
         return {"if-none-match": "*"}
 
@@ -103,9 +100,9 @@ def write(  # noqa: PLR0913 - what a write is made of
     """Sends it and says what came of it. Raises CommandError."""
     operation, values = operation_at(method, path)
     known = OPERATIONS[operation]
-    body: Any = {"spec": content} if known.body in _WRAPPED else content
+    body: Any = {"spec": content} if "spec" in known.body else content
     if team is not None:
-        if known.body not in {"EntryWrite", "EntryPatch"}:
+        if "team" not in known.body:
             raise CommandError(f"--team: {path} has none of its own", 2)
         body["team"] = team
     with connected(where) as client:

@@ -28,7 +28,7 @@ _BY_ID: Final = (
     "break_glass", "break_glass_end", "break_glass_list", "break_glass_review",
     "change_decide", "change_get", "change_list", "change_propose", "change_withdraw", "enrol", "grants_put",
     "oidc_begin", "oidc_callback", "password_change",
-    "second_factor", "session_create", "session_delete", "session_end",
+    "second_factor", "session_delete", "session_end",
     "session_end_others", "session_get", "session_list", "status_get", "token_create", "token_list",
     "token_revoke", "totp_begin", "totp_confirm", "usage_list", "user_create", "user_get", "user_list",
     "user_recover", "user_update",
@@ -51,6 +51,7 @@ def _entries() -> dict[str, str]:
 COMMAND_OF: Final[dict[str, str]] = {
     **_entries(),
     "version_state": "config put apis/NAME/versions/VERSION/state",
+    "session_create": "login",
     "secrets_get": "secrets show",
     "secrets_rotate": "secrets rotate",
     "credential_list": "key list",

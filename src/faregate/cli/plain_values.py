@@ -2,8 +2,9 @@
 
 That is a tenth of a second of every command, and stays in the memory of those that go on: the supervisor of
 ``faregate run`` above all. Text, numbers without bounds and paths are what nearly all values are; whatever
-else comes, and whatever is wrong, is left to typer's own reading, so that its words stay the same. Should
-typer keep its reader under another name one day, it is only slower.
+else comes, and whatever is wrong, is left to typer's own reading, so that its words stay the same. typer asks
+each parameter for its reader (``get_runtime_param``, since 0.29); should it ask otherwise one day, values are
+read as well, only slower: a test sees that.
 """
 
 import os
@@ -14,7 +15,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 
 class PlainReader:
-    """Stands in for the reader that typer makes for a parameter."""
+    """Reads what is plain, and leaves the rest to the reader that typer makes for a parameter."""
 
     def coerce(self, value: object, param: TyperOption | TyperArgument, ctx: Context) -> object:
         """The value as the command takes it. Raises what typer raises."""
@@ -22,15 +23,14 @@ class PlainReader:
             return () if param.multiple or param.nargs == -1 else None
         if _is_plain(value, param):
             return Path(value) if param.type_descriptor.is_path else value  # type: ignore[arg-type]
-        param._runtime_param = None  # noqa: SLF001 - typer makes its own
-        return param.get_runtime_param().coerce(value, param, ctx)
+        return type(param).get_runtime_param(param).coerce(value, param, ctx)
 
 
 def read_plainly(command: TyperCommand | TyperGroup) -> None:
     """Has the parameters of ``command`` itself read by a ``PlainReader``, ``--help`` among them."""
     for parameter in command.get_params(Context(command)):
         if isinstance(parameter, TyperOption | TyperArgument):
-            parameter._runtime_param = PlainReader()  # type: ignore[assignment]  # noqa: SLF001 - no other way
+            parameter.get_runtime_param = PlainReader  # type: ignore[method-assign, assignment]  # typer makes the parameters
 
 
 def _is_plain(value: object, param: TyperOption | TyperArgument) -> bool:

@@ -29,7 +29,7 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
     shall = wanted.read(file)
     where = Where(manager, token, config, data, file)
     with connected(where) as client:
-        planned = client.config_plan({"sections": shall.sections, "team": team})
+        planned = client.config.plan(shall.sections, team=team)
     planning.demand_right(shall, planned, None if manager else place_of(where).data)
     if json:
         print(json_text.dumps(planned))

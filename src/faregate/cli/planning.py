@@ -1,5 +1,6 @@
 """Plans made by the manager, shown and agreed to: what ``plan``, ``apply`` and ``rollback`` share."""
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,11 @@ EVERYWHERE_S: Final = 30.0
 SEEN_S: Final = 120.0
 """A gateway not seen for so long beside the others is not waited for."""
 _LOOK_S: Final = 0.25
+_NAMED_MAX: Final = 10
+_PART: Final = re.compile(
+    r"consumers\..+\.credentials\[[^\]]*\]|apis\.[^\[]+\.(?:routes\[[^\]]*\]|versions\.[^.\[]+)"
+)
+_PARTS: Final = re.compile(r"consumers\.[^\[]+\.credentials|apis\.[^\[]+\.(?:routes|versions)")
 
 
 def demand_right(wanted: Wanted, planned: Mapping[str, Any], data: Path | None) -> None:
@@ -46,27 +52,51 @@ def show(planned: Mapping[str, Any]) -> None:
 
 
 def agree(planned: Mapping[str, Any], *, yes: bool, json: bool) -> None:
-    """Shows the plan on a terminal, and asks where something would be removed. Raises CommandError."""
+    """Shows the plan on a terminal, and asks where anything would be removed. Raises CommandError."""
     asks = may_ask(yes=yes, json=json)
     if asks:
         show(planned)
-    if not planned["deletes"] or yes:
+    count, named = removed(planned)
+    if not count or yes:
         return
-    gone = [one["path"] for one in planned["differences"] if one.get("after") is None]
-    named = [path for path in gone if path.count(".") == 1][:10] or gone[:10]
     if not asks:
         raise CommandError(
-            f"{planned['deletes']} would be removed ({', '.join(named)}): look at the plan, then say --yes", 2
+            f"{count} would be removed ({', '.join(named)}): look at the plan, then say --yes", 2
         )
     if not typer.confirm(f"remove {', '.join(named)}?"):
         raise CommandError("nothing was changed")
+
+
+def removed(planned: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """How much a plan takes away, and the first of it by path: entries, and of those that stay versions,
+    routes and credentials.
+    """
+    gone = [one["path"] for one in planned["differences"] if one.get("after") is None]
+    whole = [path for path in gone if path.count(".") == 1]
+    parts = [part for one in planned["differences"] for part in _parts_gone(one)]
+    entries = planned["deletes"]
+    named = [*(whole if whole or not entries else gone), *parts]
+    return entries + len(parts), list(dict.fromkeys(named))[:_NAMED_MAX]
+
+
+def _parts_gone(one: Mapping[str, Any]) -> list[str]:
+    """What ends by one difference: a part by itself, or all or some of a list or mapping of such."""
+    path, before, after = one["path"], one.get("before"), one.get("after")
+    if _PART.fullmatch(path):
+        return [path] if after is None else []
+    if not _PARTS.fullmatch(path) or not before:
+        return []
+    if isinstance(before, Mapping):
+        return [f"{path}.{name}" for name, value in before.items() if isinstance(value, Mapping)]
+    ends = [value for value in before if not isinstance(after, list) or value not in after]
+    return [path] * len(ends)
 
 
 def wait_everywhere(client: "Client", revision: int, timeout_s: float = EVERYWHERE_S) -> str:
     """Waits until every gateway that is alive runs ``revision``; who does not, in words, empty for none."""
     deadline = time.monotonic() + timeout_s
     while True:
-        behind = [one for one in _alive(client.status_get()["gateways"]) if one["revision"] < revision]
+        behind = [one for one in _alive(client.status()["gateways"]) if one["revision"] < revision]
         if not behind:
             return ""
         if time.monotonic() >= deadline:

@@ -12,13 +12,28 @@ from typing import Annotated
 
 import typer
 
-from faregate.cli.managing import Config, Data, Force, Json, Manager, Reason, Token, Yes
+from faregate.cli.managing import (
+    At,
+    Config,
+    Data,
+    Force,
+    Json,
+    Manager,
+    Propose,
+    Reason,
+    Token,
+    Window,
+    Yes,
+)
 
 
 def command(  # noqa: PLR0913, PLR0917 - one value per option
     revision: Annotated[str, typer.Argument(help="The revision to go back to.")],
     plan: Annotated[bool, typer.Option("--plan", help="Only show what would change.")] = False,
     reason: Reason = "",
+    propose: Propose = False,
+    at: At = "",
+    window: Window = "",
     yes: Yes = False,
     force: Force = False,
     manager: Manager = "",
@@ -32,14 +47,15 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
     from faregate.cli.differences import changes_any
     from faregate.cli.errors import CommandError
     from faregate.cli.history import number_of
-    from faregate.cli.managing import Where, connected, told
+    from faregate.cli.managing import Where, Wishes, connected, told
+    from faregate.cli.option_names import REASON
 
     number = number_of(revision)
-    with connected(Where(manager, token, config, data)) as client:
-        base = client.status_get()[
-            "revision"
-        ]  # before the plan, which is then of this revision or a later one
-        planned = client.rollback_plan(number)
+    with connected(
+        Where(manager, token, config, data, wishes=Wishes(propose, at, window), options=REASON)
+    ) as client:
+        base = client.status()["revision"]  # before the plan, which is then of this revision or a later one
+        planned = client.revisions.plan(number)
         if any(one["level"] == "error" for one in planned["diagnostics"]):
             raise CommandError(
                 f"revision {number} does not fit what the file says now; nothing was changed",
@@ -55,7 +71,7 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
         planning.agree(planned, yes=yes, json=json)
         began = time.monotonic()
         done, behind = planning.applied(
-            client, client.revision_rollback(number, {"reason": reason}, force=force, base=base)
+            client, client.revisions.rollback(number, reason=reason, force=force, base=base)
         )
     if json:
         print(json_text.dumps(done))

@@ -6,19 +6,20 @@ Exit status 0: done; 1: refused; 2: wrong usage.
 
 import json as json_text
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import Annotated, Final, Literal
 
 import typer
 
 from faregate.cli.managing import Config, Data, Json, Manager, Token
 
-if TYPE_CHECKING:
-    from faregate.client.operations.secrets import RotateWrite
-
 commands = typer.Typer(
     help="Look at the keys of the house, and rotate them.", no_args_is_help=True, rich_markup_mode=None
 )
-WHAT: Final = {"data-key": "data_key", "master-key": "master_key", "pepper": "pepper"}
+WHAT: Final[dict[str, Literal["data_key", "master_key", "pepper"]]] = {
+    "data-key": "data_key",
+    "master-key": "master_key",
+    "pepper": "pepper",
+}
 
 
 @commands.command("show")
@@ -29,7 +30,7 @@ def show(
     from faregate.cli.managing import Where, connected
 
     with connected(Where(manager, token, config, data, json=json)) as client:
-        found = client.secrets_get()
+        found = client.secrets.get()
     if json:
         print(json_text.dumps(found))
         return
@@ -62,12 +63,12 @@ def rotate(  # noqa: PLR0913, PLR0917 - one value per option
 
     if what not in WHAT:
         raise CommandError(f"{what!r} is none of {', '.join(WHAT)}", 2)
-    body = {"what": WHAT[what]}
+    key = ""
     if new_key is not None:
         try:
-            body["master_key"] = new_key.read_text("ascii").strip()
+            key = new_key.read_text("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"--new-key: {new_key} cannot be read: {error}") from None
     with connected(Where(manager, token, config, data, json=json)) as client:
-        made = client.secrets_rotate(cast("RotateWrite", body))
+        made = client.secrets.rotate(WHAT[what], master_key=key)
     print(json_text.dumps(made) if json else f"{what} is {made['id']} now")

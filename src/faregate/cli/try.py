@@ -52,7 +52,8 @@ def command(  # noqa: PLR0913, PLR0917 - one value per option
     for one in header or []:
         name, colon, value = one.partition(":")
         if not colon or not name.strip():
-            raise CommandError(f"--header: {one!r} is not NAME: VALUE", 2)
+            told = one.split(maxsplit=1)[0] if " " in one.strip() else "it"  # the value may be a secret
+            raise CommandError(f"--header: {told!r} lacks the colon of NAME: VALUE", 2)
         headers.append((name.strip().lower(), value.strip()))
     folder = folder_of(config, data)
     snapshot = last_good(folder)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import httpx2
 
-from faregate.client.errors import ClientError
+from faregate.client.errors import ClientError, ShownOnce
 
 TOKEN_FILE: Final = "manager.token"  # noqa: S105 - the file's name
 _STATUS_S: Final = 5.0
@@ -19,6 +19,8 @@ _OPEN_S: Final = 60.0
 
 class NoManager(ClientError):  # noqa: N818 - named for what is the case
     """No manager of this machine is found."""
+
+    code = "no_manager"
 
 
 class Local(NamedTuple):
@@ -49,7 +51,7 @@ def at(folder: Path, status: dict[str, object]) -> Local:
     url = status.get("manager")
     if not isinstance(url, str):
         raise NoManager(f"the gateway on {folder} runs with `manager: off`")
-    return Local(url, _token(folder, url), folder)
+    return Local(url, ShownOnce(_token(folder, url)), folder)
 
 
 def _folders(file: Path) -> list[Path]:

@@ -1,9 +1,10 @@
 """Settings that are allowed and probably unwise: warnings, which never keep a configuration from running."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from faregate.compile.grants import granted
-from faregate.model.apis import Route
+from faregate.model.apis import AnyVersion, Route
 from faregate.model.config import Config
 from faregate.model.diagnostics import Findings, TreePath
 from faregate.model.paths import SAFE_METHODS
@@ -14,6 +15,7 @@ def lint(config: Config, findings: Findings) -> None:
     _lint_gateway(config, findings)
     _lint_limits(config, findings)
     for name, api in config.apis.items():
+        _lint_versions(name, api.by_name, findings)
         if not api.authenticate and not api.limits:
             _lint_routes(("apis", name, "routes"), api.routes, findings)
             for version, settings in api.by_name.items():
@@ -35,6 +37,10 @@ def _lint_gateway(config: Config, findings: Findings) -> None:
             message,
             expected="an address of this machine only",
         )
+    if gateway.manager is not None and gateway.manager.master_key is None and gateway.store.url is not None:
+        message = "the master key lies in this machine's data folder: no other machine opens the database"
+        expected = "`gateway.manager.master_key`, the same on each machine, such as ${file:master.key}"
+        findings.add("no_master_key", ("gateway", "store"), message, expected=expected)
     for index, network in enumerate(gateway.trusted_proxies):
         if network.endswith("/0"):
             message = "every caller is believed about X-Forwarded-For"
@@ -65,6 +71,14 @@ def _lint_limits(config: Config, findings: Findings) -> None:
                 expected="a plan for each consumer, or `limits` on the API",
                 at_key=True,
             )
+
+
+def _lint_versions(api: str, versions: Mapping[str, AnyVersion], findings: Findings) -> None:
+    for name, version in versions.items():
+        if version.state == "deprecated" and version.deprecated_at is None:
+            path: TreePath = ("apis", api, "versions", name, "state")
+            message = "answers do not say since when: they have no `Deprecation` field"
+            findings.add("undated_deprecation", path, message, expected="`deprecated_at` with its day")
 
 
 def _lint_routes(path: TreePath, routes: list[Route], findings: Findings) -> None:

@@ -16,10 +16,11 @@ import msgspec
 
 from faregate.compile.given import judged
 from faregate.compile.openapi.diff import compare
-from faregate.compile.openapi.document import Document, DocumentError, parse_document
+from faregate.compile.openapi.document import Document, DocumentError, parse_document, read_document
 from faregate.compile.openapi.importing import imported, name_of
 from faregate.compile.openapi.writing import as_yaml
 from faregate.model.diagnostics import Level
+from faregate.model.managed import escapes
 
 CPU_S: Final = 30
 MEMORY_BYTES: Final = 2 << 30
@@ -28,7 +29,7 @@ FOUND_MAX: Final = 1000
 
 
 class Ask(msgspec.Struct):
-    """``folder``: below which files are looked for that a configuration names."""
+    """``folder``: below which files are looked for that a configuration or a pair names."""
 
     op: str
     text: str = ""
@@ -37,7 +38,7 @@ class Ask(msgspec.Struct):
     upstream: str = ""
     file: str = "openapi.yaml"
     folder: str = "/nonexistent"
-    pairs: list[tuple[dict[str, object], dict[str, object]]] = []
+    pairs: list[tuple[dict[str, object] | str, dict[str, object] | str]] = []
 
 
 def answer(asked: Ask) -> dict[str, object]:
@@ -85,12 +86,25 @@ def _break(asked: Ask) -> dict[str, object]:
     """``at``: the pair that this is about; -1: none breaks anybody."""
     for at, (old, new) in enumerate(asked.pairs):
         try:
-            found = [one for one in compare(Document(old), Document(new)) if one.breaking]
+            older, newer = _document(old, asked.folder), _document(new, asked.folder)
+            found = [one for one in compare(older, newer) if one.breaking]
         except DocumentError as error:
             return {"at": at, "wrong": str(error), "changes": []}
         if found:
             return {"at": at, "wrong": "", "changes": [one.as_json() for one in found[:FOUND_MAX]]}
     return {"at": -1, "wrong": "", "changes": []}
+
+
+def _document(given: dict[str, object] | str, folder: str) -> Document:
+    """The document itself, or that of the file below ``folder`` that is named. Raises DocumentError."""
+    if not isinstance(given, str):
+        return Document(given)
+    if escapes(given):
+        raise DocumentError(f"{given}: an entry of the database may not name this file")
+    try:
+        return read_document(Path(folder) / given)
+    except DocumentError as error:
+        raise DocumentError(f"{given}: {error.message}", error.pointer, error.expected) from None
 
 
 def main() -> int:

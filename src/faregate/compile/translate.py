@@ -65,6 +65,7 @@ def _managing(declared: gateway.Gateway) -> data.Managing:
         approval="off" if manager is None else manager.approval,
         master_key=b"" if key is None else key.reveal(),
         sign_in=None if manager is None or manager.sign_in is None else _signing_in(manager.sign_in),
+        trusted_proxies=tuple(declared.trusted_proxies),
     )
 
 

@@ -27,7 +27,9 @@ def check_upstream_tls(tree: Tree, findings: Findings) -> None:
         place: TreePath = (*path, "tls")
         if not any(_is_https(target) for target in sequence(upstream.get("targets"))):
             message = "`tls` has no use without an https:// target"
-            findings.add("bad_value", place, message, at_key=True)
+            findings.add(
+                "unused_tls", place, message, expected="targets that begin with https://", at_key=True
+            )
         _check_authorities(tree, place, settings, findings)
         _check_certificate(tree, place, settings, findings)
         if settings.get("verify") in (False, "false"):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("faregate.ledger")
 REPLACED_MAX: Final = 64
+OPENED_S: Final = 0.5
+"""A worker that takes the place of another does not wait longer for a store that is away."""
 
 
 class LedgerAccess:
@@ -73,13 +75,17 @@ class LedgerAccess:
         self._keeper, self._settings = keeper, settings
         return keeper
 
-    def start(self, runtime: "Runtime") -> None:
-        """The event loop runs, and ``runtime``."""
+    async def start(self, runtime: "Runtime", within_s: float = OPENED_S) -> None:
+        """The event loop runs, and ``runtime``. Waits until it is known whether the store answers, at most
+        ``within_s``: who is ready before that refuses the first calls with a key, though nothing is wrong.
+        """
         self._runs = True
         if self._keeper is not None:
             self._start(self._keeper.ledger)
         self.follow(runtime)
         self._resolver.start()
+        if self._starting:
+            await asyncio.wait(self._starting, timeout=within_s)
 
     def follow(self, runtime: "Runtime", beside: "Runtime | None" = None) -> None:
         """A new revision runs; ``beside``: for some calls another."""

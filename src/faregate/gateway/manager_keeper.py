@@ -34,6 +34,8 @@ class ManagerKeeper:
         self._data = data
         self._facts: dict[str, object] = {"workers": 0, "managing": managing}
         self._process: asyncio.subprocess.Process | None = None
+        self._renewed: asyncio.subprocess.Process | None = None
+        """That which was ended so that the next one has other settings."""
         self._ending = asyncio.Event()
 
     @property
@@ -51,13 +53,22 @@ class ManagerKeeper:
         self._send()
 
     def manage(self, managing: Managing) -> None:
-        """How it manages from now on: by a new process, since a database is not changed under one."""
-        if managing != self._facts["managing"]:
-            self._facts["managing"] = managing
-            process = self._process
-            if process is not None and process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
+        """How it manages from now on: by a new process, since a database is not changed under one. Whom it
+        believes about who asks it is told as it runs.
+        """
+        before = self._facts["managing"]
+        assert isinstance(before, Managing)
+        if managing == before:
+            return
+        self._facts["managing"] = managing
+        if msgspec.structs.replace(managing, trusted_proxies=before.trusted_proxies) == before:
+            self._send()
+            return
+        process = self._process
+        if process is not None and process.returncode is None:
+            self._renewed = process
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
 
     async def run(self) -> None:
         """Keeps it running until ``end``."""
@@ -77,6 +88,9 @@ class ManagerKeeper:
             status = await self._process.wait()
             if self._ending.is_set():
                 return
+            if self._renewed is self._process:
+                voice.manager_renewed()
+                continue
             voice.manager_ended(status)
             if time.monotonic() - started_at < _QUICK_DEATH_S:
                 await self._pause()

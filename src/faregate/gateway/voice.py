@@ -154,6 +154,10 @@ def manager_ended(status: int) -> None:
     say(f"manager ended ({ending(status)}); starting another", "manager_ended", ending=ending(status))
 
 
+def manager_renewed() -> None:
+    say("manager starts again, for its settings have changed", "manager_renewed")
+
+
 def ledger_ended(status: int, pause: float) -> None:
     text = f"ledger ended ({ending(status)}); starting another in {pause:.1f} s"
     say(text, "ledger_ended", ending=ending(status))

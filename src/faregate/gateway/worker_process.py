@@ -120,7 +120,7 @@ class WorkerProcess:
         control = socket.socket(fileno=self._settings.control)
         self._line = Line(control, self._loop, self._hear, self._orphaned)
         self._keysets.start()
-        self._ledger.start(self._plane.runtime)
+        await self._ledger.start(self._plane.runtime)
         self._fronts.start()
         self._health.start(canary_worker.balancers(self._plane), time.monotonic())
         self._plane.on_tick = self._on_tick

@@ -13,8 +13,10 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -29,6 +31,7 @@ from faregate.manager.facts import Facts
 from faregate.manager.feed import FeedServer
 from faregate.manager.heads import DeadlineProtocol
 from faregate.manager.hosts import Names
+from faregate.manager.people.machine import machine_token
 from faregate.manager.totals import Totals
 
 _EXPIRE_EVERY_S: Final = 600.0
@@ -72,9 +75,13 @@ async def serve(  # noqa: PLR0913, PLR0917 - as its command line
     facts.hear(0)
     if facts.held:
         await _turn(facts, totals)
-    door = None if data is None else Door(_opening(data, totals, facts))
-    if door is not None and data is not None and is_managed(data, facts):
-        door.open_soon()
+    door = None
+    if data is not None:
+        with suppress(OSError, ValueError):  # told to whoever asks, by the door
+            machine_token(data)  # scripts take it from there, and ask nobody first
+        door = Door(_opening(data, totals, facts))
+        if is_managed(data, facts):
+            door.open_soon()
     names = Names(listening.getsockname()[0], name, public=lambda: facts.public)
     config = uvicorn.Config(
         create_app(totals, feed, names, door),
@@ -144,6 +151,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.events:
         speak_in_events("manager", logging.WARNING)
+    else:
+        logging.basicConfig(level=logging.WARNING, format="faregate: %(message)s", stream=sys.stderr)
     gc.freeze()  # what is loaded stays: no collection needs to walk it, the last one least of all
     with (
         socket.socket(fileno=options.fd) as listening,

@@ -9,7 +9,7 @@ be such a name too (http-rules.md section 12).
 
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -20,6 +20,8 @@ _AUTHORITY: Final = re.compile(
     rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?))(?::[0-9]{1,5})?"
 )
 _ORIGIN: Final = re.compile(rb"https?://(.+)")
+_ONCE: Final = (b"host", b"authorization", b"content-length", b"idempotency-key")
+"""Fields that would mean two things if they came twice (http-rules.md F17)."""
 
 
 class Names:
@@ -60,12 +62,15 @@ class Names:
         return not self._only_local and ("." not in name or name.rpartition(".")[2] in PRIVATE_DOMAINS)
 
 
-def judge(names: Names, headers: Iterable[tuple[bytes, bytes]], http_version: str) -> str:
+def judge(names: Names, headers: Collection[tuple[bytes, bytes]], http_version: str) -> str:
     """Empty when the request may be answered, else why not: ``malformed_request``, ``misdirected_request`` or
     ``origin_denied``. Header names are in lower case.
     """
+    given = [name for name, _ in headers]
+    if any(given.count(name) > 1 for name in _ONCE):
+        return "malformed_request"
     hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1 or (not hosts and http_version != "1.0"):
+    if not hosts and http_version != "1.0":
         return "malformed_request"  # RFC 9112 section 3.2
     if hosts and not names.accepts(hosts[0].strip()):
         return "misdirected_request"

@@ -84,6 +84,7 @@ class House:
             await trying.end("its manager has ended")
         self._facts.reloaded = self._reloaded
         house.approving = lambda: self._facts.managing.approval
+        house.trusted = lambda: self._facts.managing.trusted_proxies
         house.oidc.settings = lambda: self._facts.managing.sign_in
         if house.committing.seen:  # also where the numbers agree: a reload may have read an older replica
             self._spreading.want(house.committing.seen)

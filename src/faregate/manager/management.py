@@ -45,9 +45,10 @@ from faregate.manager.database.envelopes import (
     settled_master,
 )
 from faregate.manager.people.authenticator import Authenticator
+from faregate.manager.people.machine import machine_token
 from faregate.manager.people.passwords import Passwords
 from faregate.manager.people.provider import Provider
-from faregate.manager.people.tokens import Peppered, machine_token
+from faregate.manager.people.tokens import Peppered
 from faregate.snapshot.managing import Managing
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Management:
         self.applying = Applying(self.configuration, self.committing)
         self.parts = Parts(self.configuration, self.committing)
         self.history = History(self.committing)
-        self.lifecycle = Lifecycle(self.configuration, self.committing)
+        self.lifecycle = Lifecycle(self.configuration, self.committing, data)
         self.committing.guards.append(self.lifecycle.guard)
         self.credentials = Credentials(self.committing, data)
         self.secrets = Secrets(
@@ -115,6 +116,8 @@ class Management:
         self.tools = Tools(data)
         self.approving: Callable[[], str] = lambda: "off"
         """Which changes wait for a second person at this moment: off, guarded or all."""
+        self.trusted: Callable[[], tuple[str, ...]] = tuple
+        """The networks of proxies that are believed about who asks, at this moment."""
         self.peppered = peppered
         holding = Holding(self.committing, self.approval)
         self.canary = Canary(self.committing, self.applying)
@@ -179,6 +182,7 @@ async def open_management(  # noqa: PLR0913, PLR0917 - likewise
             configured=bool(managing.master_key),
         )
         house.approving = lambda: managing.approval
+        house.trusted = lambda: managing.trusted_proxies
         house.oidc.settings = lambda: managing.sign_in
         await house.credentials.lay_peppers()
         await house.committing.recover()

@@ -67,7 +67,13 @@ CODES: Final[dict[str, tuple[Level, str]]] = {
     "short_keep": (Level.WARNING, "Idempotency keys that are forgotten within a day."),
     "open_listener": (Level.WARNING, "A listener on every address without TLS."),
     "open_manager": (Level.WARNING, "The manager listens beyond this machine without TLS."),
+    "no_master_key": (Level.WARNING, "A shared database whose master key lies in one machine's data folder."),
     "unverified_upstream": (Level.WARNING, "An upstream whose certificates are not verified."),
+    "unused_tls": (Level.WARNING, "TLS settings of an upstream whose targets are all spoken to in clear."),
+    "undated_deprecation": (
+        Level.WARNING,
+        "A deprecated version without its day: answers have no `Deprecation` field.",
+    ),
     "trusts_everyone": (Level.WARNING, "Every caller could name its own client address."),
     "no_limits": (Level.WARNING, "Consumers that may call as fast as they like."),
     "sample_credential": (Level.WARNING, "A key or secret that stands in documentation or is guessed first."),

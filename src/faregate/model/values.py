@@ -231,14 +231,14 @@ Percent: TypeAlias = Annotated[
 # -- names and texts --
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}")
-_NAME_RULE: Final = "1 to 128 letters, digits and _ . @ + -, beginning with a letter, a digit or _"
+NAME_RULE: Final = "1 to 128 letters, digits and _ . @ + -, beginning with a letter, a digit or _"
 
 
 def _read_name(value: object) -> str:
     if not isinstance(value, str):
         raise wrong_type(value, "text")
     if not _NAME.fullmatch(value):
-        raise fault("bad_name", "not a name", _NAME_RULE)
+        raise fault("bad_name", "not a name", NAME_RULE)
     return value
 
 

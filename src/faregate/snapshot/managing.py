@@ -30,13 +30,15 @@ class SigningIn(Frozen, frozen=True):
 class Managing(Frozen, frozen=True):
     """``store``: embedded, or the URL of a PostgreSQL, which may hold a password. ``approval``: which changes
     wait for a second person: off, guarded or all. ``master_key``: seals the database's data keys; empty: the
-    one in the data folder. ``sign_in``: None where people have passwords alone.
+    one in the data folder. ``sign_in``: None where people have passwords alone. ``trusted_proxies``: networks
+    whose ``X-Forwarded-For`` is believed.
     """
 
     store: str = "embedded"
     approval: str = "off"
     master_key: bytes = b""
     sign_in: SigningIn | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Managing(store=***, approval={self.approval!r}, master_key=***, sign_in={self.sign_in!r})"

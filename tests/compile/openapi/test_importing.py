@@ -103,6 +103,12 @@ def test_what_is_no_document_is_an_error(tmp_path: Path, capsys: pytest.CaptureF
     assert "Swagger 2.0" in capsys.readouterr().err
     assert main(["import", "openapi", str(tmp_path / "none.yaml")]) == 1
     assert main(["import", "openapi", str(VECTORS / "payments.yaml"), "--upstream", "nonsense"]) == 2
+    capsys.readouterr()
+    for name in ("Re funds", "-x", "x" * 125):
+        assert main(["import", "openapi", str(VECTORS / "payments.yaml"), "--name", name]) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert "is not a name; expected 1 to 128 letters" in told.err
 
 
 def test_diff_has_its_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

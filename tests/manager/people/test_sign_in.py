@@ -243,12 +243,12 @@ def test_a_sign_in_that_cannot_be_audited_does_not_happen(at_desk: AtDesk) -> No
 )
 def test_every_bad_credential_is_one_answer(at_desk: AtDesk, authorization: str) -> None:
     async def test(desk: Desk) -> None:
-        none = await desk.browser().get("/plans")
         bad = await desk.browser(authorization).get("/plans")
-        assert bad.status_code == none.status_code == 401
-        assert bad.text == none.text
+        assert (bad.status_code, bad.json()["code"]) == (401, "credential_invalid")
         cookie = desk.browser()
         cookie.cookies.set("__Host-faregate", "fgs_unknown")
-        assert (await cookie.get("/plans")).text == none.text
+        assert (await cookie.get("/plans")).text == bad.text
+        none = await desk.browser().get("/plans")
+        assert (none.status_code, none.json()["code"]) == (401, "credential_missing")
 
     at_desk(test)

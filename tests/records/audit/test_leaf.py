@@ -123,7 +123,13 @@ def test_a_call_is_recorded_by_its_log_line_with_the_address_as_a_keyed_hash() -
     assert CallRecords(b"j" * 32).entry(LINE) != records.entry(LINE)
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"time":"x"}', b'{"time":1,"request_id":"r"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"", b"{", b"[]", b'{"time":"x"}', b'{"time":1,"request_id":"r"}',
+        b'{"time":"x","request_id":"\xff"}', b'{"time":"x","request_id":"r","\xe2\x82":1}',
+    ],
+)  # fmt: skip
 def test_what_is_no_log_line_is_refused(line: bytes) -> None:
     with pytest.raises(LeafError):
         CallRecords(b"k" * 32).entry(line)

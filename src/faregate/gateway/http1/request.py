@@ -68,11 +68,11 @@ _ASCII_ONLY: Final = frozenset(
         kinds.TE,
         kinds.FORWARDED_FOR,
         kinds.FORWARDED_HOST,
-        kinds.IDEMPOTENCY_KEY,
         kinds.DATE,
         kinds.DPOP,
     }
 )
+"""Read on every route. An idempotency key is read, and refused by its own code, where the route says so."""
 _PASSED_ONCE: Final = frozenset({kinds.IDEMPOTENCY_KEY, kinds.DATE, kinds.DPOP})
 _ONCE: Final = _PASSED_ONCE | {kinds.API_KEY, kinds.TRANSFER_ENCODING, kinds.EXPECT}
 

@@ -34,6 +34,7 @@ from faregate.manager.admin import (
     standing,
     tools,
     unconditional,
+    unfit,
 )
 from faregate.manager.admin.bounds import Bounds
 from faregate.manager.admin.changes import HeldRead
@@ -79,20 +80,15 @@ async def _held(_: Request, error: Exception) -> Response:
 
 async def _unfit(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [
-        {
-            "level": "error",
-            "code": "bad_value",
-            "path": ".".join(str(step) for step in one["loc"]),
-            "message": str(one["msg"]),
-        }
-        for one in error.errors()[:100]
-    ]
-    first = found[0] if found else {"path": "", "message": "not valid"}
     if any(one["type"] == "json_invalid" for one in error.errors()):
         return problem(request, "malformed_request", 400, "Malformed request", "The body is not JSON.")
-    detail = f"{first['path']}: {first['message']}"
-    return problem(request, "validation_failed", 422, "Validation failed", detail, diagnostics=found)
+    field = getattr(request.scope.get("route"), "body_field", None)
+    found = unfit.diagnostics(
+        error.errors(), error.body, None if field is None else field.field_info.annotation
+    )
+    return problem(
+        request, "validation_failed", 422, "Validation failed", unfit.sentence(found), diagnostics=found
+    )
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Bounds on what is sent to the admin API: bytes of a body, its nesting, its type.
+"""Bounds on what is sent to the admin API: bytes of a body, its nesting, its type, that it reads one way.
 
 A body is read whole before anything looks at it, so that its size is bounded whatever its framing said, and
 all bodies together; a long one is read only of who is proven. JSON alone is taken (http-rules.md section 12),
@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from faregate.kernel.strict_json import DoubledError, decode_value
 from faregate.manager.admin.context import actor
 from faregate.manager.cases.errors import CaseError
 from faregate.manager.refusals import refusal
@@ -177,6 +178,12 @@ def _judge(scope: Scope, body: bytes) -> _Refused | None:
         return _Refused("unsupported_media_type", 415, "Send JSON: Content-Type: application/json.")
     if _depth(body) > DEPTH_MAX:
         return _Refused("malformed_request", 400, f"A body is nested at most {DEPTH_MAX} deep.")
+    try:
+        decode_value(body)  # what reads it next would take the last of two members, and numbers that are none
+    except DoubledError:
+        return _Refused("malformed_request", 400, "A name stands twice in one object of the body.")
+    except ValueError:
+        return _Refused("malformed_request", 400, "The body is not JSON.")
     return None
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Response, status
 from pydantic import Field
 
 from faregate.manager.admin.context import READS, House, Offset, Size, Who, problems, time_text
-from faregate.manager.admin.schemas import Body, DifferenceRead
+from faregate.manager.admin.schemas import Body, DifferenceRead, Sent
 from faregate.manager.admin.sign_in import SessionMade, opened
 from faregate.manager.cases.break_glass import MINUTES_MAX, REVIEW_MS
 from faregate.manager.cases.changes import Shown
@@ -67,7 +67,12 @@ class ChangeRead(Body):
     expires: str
     activate_at: str | None = None
     revision: int | None = None
-    failure: str = ""
+    failure: str = Field(default="", description="Why it could not be brought about.")
+    failure_code: str = Field(
+        default="",
+        description="The same for programs: author_not_permitted, approvals_missing, stale, "
+        "validation_failed, conflict or another code of a refusal.",
+    )
     replaced_by: str | None = None
 
 
@@ -90,7 +95,7 @@ class DecisionWrite(Body):
     reason: str = Field(default="", max_length=1000)
 
 
-class GlassWrite(Body):
+class GlassWrite(Sent):
     reason: str = Field(min_length=1, max_length=1000)
     minutes: int = Field(default=MINUTES_MAX, ge=1, le=MINUTES_MAX)
 
@@ -140,6 +145,7 @@ def _members(one: Request) -> dict[str, Any]:
         "activate_at": time_text(one.activate_ms) if one.activate_ms else None,
         "revision": one.revision,
         "failure": one.failure,
+        "failure_code": one.failure_code,
         "replaced_by": one.replaced_by,
     }
 

@@ -14,8 +14,10 @@ from faregate.manager.cases.configuration import Precondition
 from faregate.manager.cases.domain import Actor
 from faregate.manager.cases.errors import Invalid
 from faregate.manager.management import Management
+from faregate.manager.people.callers import address_behind
 
 WINDOW_MAX_S: Final = 7 * 86_400
+_DIGITS_MAX: Final = 16
 PUBLISHED_S: Final = 2.0
 """How long the answer to a write waits for the workers; it says whether they have it."""
 
@@ -26,15 +28,22 @@ def management(request: Request) -> Management:
     return found
 
 
+def address_of(request: Request) -> str:
+    """Where a request comes from, behind the proxies that the gateway trusts."""
+    client = request.client
+    peer = "" if client is None else client.host
+    told = ",".join(request.headers.getlist("x-forwarded-for"))
+    return address_behind(told, peer, management(request).trusted()) if told else peer
+
+
 async def actor(request: Request, house: Annotated[Management, Depends(management)]) -> Actor:
     """Who asks. Raises Unauthenticated."""
-    client = request.client
     found = await house.authenticator.authenticate(
         authorization=request.headers.get("authorization", ""),
         cookie=request.cookies.get("__Host-faregate", ""),
         unsafe=request.method not in {"GET", "HEAD"},
         csrf=request.headers.get("x-faregate-csrf", ""),
-        address="" if client is None else client.host,
+        address=address_of(request),
         request_id=str(request.scope.get("request_id", "")),
     )
     return _wishing(found, request)
@@ -50,19 +59,30 @@ def _wishing(who: Actor, request: Request) -> Actor:
     window = request.headers.get("x-faregate-window", "")
     if not (propose or at or window):
         return who
-    try:
-        moment = datetime.fromisoformat(at) if at else None
-        window_s = int(window) if window else 0
-    except ValueError:
-        moment, window_s = None, -1
-    fits = 0 <= window_s <= WINDOW_MAX_S and propose in {"", "true"} and (not window or at)
-    if not fits or (at and (moment is None or moment.tzinfo is None)):
+    if propose not in {"", "true"}:
+        raise Invalid("X-Faregate-Propose is `true` or absent.")
+    moment = _moment(at) if at else None
+    if at and moment is None:
         raise Invalid(
-            "X-Faregate-Propose is true; X-Faregate-Activate-At an RFC 3339 time with its offset; "
-            f"X-Faregate-Window seconds up to {WINDOW_MAX_S}, beside it."
+            "X-Faregate-Activate-At is a time with its offset: 2026-12-01T22:00:00+01:00 (RFC 3339)."
         )
+    window_s = int(window) if window.isascii() and window.isdigit() and len(window) < _DIGITS_MAX else -1
+    if window and not 0 <= window_s <= WINDOW_MAX_S:
+        raise Invalid(f"X-Faregate-Window is a whole number of seconds, {WINDOW_MAX_S} at most.")
+    if window and moment is None:
+        raise Invalid("X-Faregate-Window goes with X-Faregate-Activate-At, which is missing.")
+    window_s = max(window_s, 0)
     activate_ms = 0 if moment is None else int(moment.timestamp() * 1000)
     return replace(who, propose=bool(propose), activate_ms=activate_ms, window_ms=window_s * 1000)
+
+
+def _moment(text: str) -> datetime | None:
+    """None for what is no time, or has no offset."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if found.tzinfo is None else found
 
 
 def precondition(

@@ -20,7 +20,7 @@ from faregate.manager.admin.context import (
 )
 from faregate.manager.admin.entries import read_of
 from faregate.manager.admin.repeating import Repeated
-from faregate.manager.admin.schemas import NAME_PATTERN, Body, EntryPage, EntryRead, Spec
+from faregate.manager.admin.schemas import NAME_PATTERN, Body, EntryPage, EntryRead, Sent, Spec
 from faregate.manager.cases.credentials import LIFE_MAX_S, NOTE_CHARACTERS_MAX, OVERLAP_MAX_S, Made
 
 _SEES: Final[dict[str, Any]] = {"x-faregate-need": "see"}
@@ -32,7 +32,7 @@ Life = Annotated[
 ]
 
 
-class KeyWrite(Body):
+class KeyWrite(Sent):
     """A key to be made."""
 
     mode: Literal["live", "test"] = "live"
@@ -40,11 +40,17 @@ class KeyWrite(Body):
     note: str = Field(default="", max_length=NOTE_CHARACTERS_MAX)
 
 
-class KeyRoll(Body):
+class KeyRoll(Sent):
     """How the old key ends."""
 
     overlap_s: int = Field(default=0, ge=0, le=OVERLAP_MAX_S, description="Seconds both keys work.")
-    life_s: Life = None
+    life_s: int | None = Field(
+        default=None,
+        ge=0,
+        le=LIFE_MAX_S,
+        description="Seconds until the new one ends, 60 at least; absent: as many as the old one was given; "
+        "0: it does not end.",
+    )
 
 
 class KeyMade(Body):

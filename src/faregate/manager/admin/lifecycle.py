@@ -15,7 +15,9 @@ Date = Annotated[
 
 
 class StateWrite(Body):
-    """A version's next state. Dates and successor that are left out stay as they are."""
+    """A version's next state. Dates and successor that are left out stay as they are; a version that is
+    deprecated without `deprecated_at` gets the day of that.
+    """
 
     state: Literal["draft", "active", "deprecated", "retired"]
     deprecated_at: Date = None

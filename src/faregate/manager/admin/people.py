@@ -19,7 +19,7 @@ from faregate.manager.admin.context import (
     time_text,
 )
 from faregate.manager.admin.repeating import Repeated
-from faregate.manager.admin.schemas import Body
+from faregate.manager.admin.schemas import Body, Sent
 from faregate.manager.admin.sign_in import GrantBody, grants_read
 from faregate.manager.cases.access_tokens import LIFE_MAX_S, LIFE_MIN_S, MadeToken
 from faregate.manager.cases.domain import Grant
@@ -38,7 +38,7 @@ UserName = Annotated[
 TokenName = Annotated[str, Path(pattern=r"^tok_[0-9a-f]{12}$", description="The token's id.")]
 
 
-class UserWrite(Body):
+class UserWrite(Sent):
     """A new user. `service`: no person; it has tokens alone."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,62}$")
@@ -86,7 +86,7 @@ class GrantsWrite(Body):
     grants: list[GrantBody] = Field(max_length=GRANTS_MAX)
 
 
-class TokenWrite(Body):
+class TokenWrite(Sent):
     """`grants`: fewer roles than the user's; none: the same."""
 
     note: str = Field(default="", max_length=200)

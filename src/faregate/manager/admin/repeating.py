@@ -13,7 +13,7 @@ from faregate.manager.admin.changes import HeldRead
 from faregate.manager.admin.context import PUBLISHED_S, House, Who, time_text
 from faregate.manager.cases import permits
 from faregate.manager.cases.domain import Actor
-from faregate.manager.cases.errors import Held, Invalid
+from faregate.manager.cases.errors import BadKey, Held
 from faregate.manager.cases.permits import Need
 from faregate.manager.cases.repeats import Answer
 from faregate.manager.management import Management
@@ -62,7 +62,8 @@ class Repeat:
             headers["Faregate-Published"] = "true" if there else "false"
             if "published" in body:
                 body["published"] = there
-        return Response(json.dumps(body), found.status, headers, media_type="application/json")
+        again = json.dumps(body, ensure_ascii=False, separators=(",", ":"))  # as the first was written
+        return Response(again, found.status, headers, media_type="application/json")
 
     def keeping(
         self, shown: Callable[[_T], tuple[BaseModel, Mapping[str, str]]]
@@ -88,14 +89,14 @@ async def repeat(
     house: House,
     who: Who,
     idempotency_key: Annotated[
-        str, Header(max_length=257, description="1 to 255 visible ASCII characters, bare or quoted.")
+        str, Header(description="1 to 255 visible ASCII characters, bare or quoted.")
     ] = "",
 ) -> Repeat:
     key = idempotency_key.strip()
     if len(key) > 1 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if idempotency_key and not (0 < len(key) <= 255 and all("!" <= letter <= "~" for letter in key)):
-        raise Invalid("Idempotency-Key: 1 to 255 visible ASCII characters are expected.")
+        raise BadKey("Idempotency-Key: 1 to 255 visible ASCII characters are expected.")
     if not key:
         return Repeat(house, who, "", "")
     url = request.url

@@ -3,9 +3,19 @@
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 
-from faregate.manager.admin.context import READS, WRITES, House, Offset, Size, Who, published, time_text
+from faregate.manager.admin.context import (
+    READS,
+    WRITES,
+    House,
+    Offset,
+    Size,
+    Who,
+    published,
+    tag,
+    time_text,
+)
 from faregate.manager.admin.schemas import (
     Applied,
     ConfigRead,
@@ -21,6 +31,7 @@ from faregate.manager.admin.schemas import (
 from faregate.manager.cases.committing import Committing, Judgement
 from faregate.manager.cases.configuration import difference_of
 from faregate.manager.cases.domain import Revision
+from faregate.manager.cases.errors import Invalid
 
 DIFFERENCES_SHOWN_MAX: Final = 10_000
 
@@ -29,6 +40,7 @@ _WRITES: Final[dict[str, Any]] = {"x-faregate-need": "write"}
 
 Force = Annotated[bool, Query(description="Also what guards callers: used versions, contracts.")]
 Base = Annotated[int | None, Query(ge=0, description="Refuse when it is not the newest revision.")]
+IfMatch = Annotated[str, Header(description="The ETag of `GET /config`, or `*`; as `base`.", max_length=200)]
 Number = Annotated[int, Path(ge=0, le=1 << 53, description="The revision's number.")]
 
 
@@ -72,7 +84,9 @@ def make_router() -> APIRouter:
         summary="The newest revisions first", openapi_extra=_SEES, response_model_exclude_none=True,
     )  # fmt: skip
     async def revision_list(house: House, who: Who, size: Size = 100, offset: Offset = "") -> RevisionPage:
-        before = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 16 else 0
+        if offset and not (offset.isascii() and offset.isdigit() and len(offset) < 16):
+            raise Invalid("offset: it is that of the page before.")
+        before = int(offset or 0)
         found = await house.history.revision_list(who, before=before, size=size)
         last = found[-1].number if len(found) == size and found[-1].number > 1 else 0
         more = urlencode({"offset": last, "size": size})
@@ -121,8 +135,11 @@ def make_router() -> APIRouter:
         "/config", operation_id="config_get", tags=["config"], responses=READS,
         summary="Everything that may be seen, as a file would have it", openapi_extra=_SEES,
     )  # fmt: skip
-    async def config_get(house: House, who: Who) -> ConfigRead:
-        return ConfigRead(sections=await house.applying.whole(who), revision=house.committing.seen)
+    async def config_get(house: House, who: Who, response: Response) -> ConfigRead:
+        revision = house.committing.seen  # first: what is read is of this one or a later
+        sections = await house.applying.whole(who)
+        tag(response, str(revision))
+        return ConfigRead(sections=sections, revision=revision)
 
     @router.post(
         "/config/plan", operation_id="config_plan", tags=["config"], responses={**READS, **WRITES},
@@ -136,21 +153,34 @@ def make_router() -> APIRouter:
         "/config", operation_id="config_apply", tags=["config"], responses=WRITES,
         summary="Make the named sections what is said here", openapi_extra=_WRITES,
     )  # fmt: skip
-    async def config_apply(  # noqa: PLR0913 - likewise
+    async def config_apply(  # noqa: PLR0913, PLR0917 - likewise
         house: House,
         who: Who,
         body: ConfigWrite,
         response: Response,
         base: Base = None,
+        if_match: IfMatch = "",
         *,
         force: Force = False,
     ) -> Applied:
+        if if_match and base is None:
+            base = _revision_of(if_match)
         revision = await house.applying.apply(
             who, _sections(body), team=body.team, reason=body.reason, base=base, force=force
         )
         return await _applied(house, revision, response)
 
     return router
+
+
+def _revision_of(if_match: str) -> int | None:
+    """The newest revision that ``if_match`` admits, None for any. Raises Invalid."""
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if text == "*":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise Invalid("If-Match: it is the ETag of GET /config, or `*`.")
+    return int(text)
 
 
 def _sections(body: ConfigWrite) -> dict[str, dict[str, dict[str, Any]]]:

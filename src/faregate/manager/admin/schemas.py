@@ -21,6 +21,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", str_max_length=1 << 20)
 
 
+class Sent(Body):
+    """What is sent with numbers and switches: `"60"` is no number, as in the configuration."""
+
+    model_config = ConfigDict(strict=True)
+
+
 class EntryWrite(Body):
     """What a PUT says of an entry."""
 
@@ -136,7 +142,7 @@ class Applied(Body):
     published: bool = Field(description="Whether every worker of this machine runs it by now.")
 
 
-class ConfigWrite(Body):
+class ConfigWrite(Sent):
     """Sections and their entries, as files have them. A section that is named becomes what is said here;
     others stay.
     """

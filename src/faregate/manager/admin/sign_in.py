@@ -2,6 +2,7 @@
 
 The cookie is ``__Host-faregate``: Secure, HttpOnly, SameSite=Strict, for this host alone. What the browser
 must send beside it on unsafe methods, ``X-Faregate-Csrf``, is in the answers here and in ``GET /session``.
+What is no browser may send the cookie's value as a bearer token instead.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -9,14 +10,17 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Path, Request, Response, status
 from pydantic import Field
 
-from faregate.manager.admin.context import READS, House, Who, problems, time_text
+from faregate.manager.admin.context import READS, House, Who, address_of, problems, time_text
 from faregate.manager.admin.schemas import Body
 from faregate.manager.cases.domain import Grant
 from faregate.manager.cases.sign_in import LIFE_MS, Opened, session_of
 from faregate.manager.database.people import Token
+from faregate.manager.people.attempts import KNOWN_MS
 from faregate.manager.people.passwords import CHARACTERS_MAX, CHARACTERS_MIN
 
 COOKIE: Final = "__Host-faregate"
+DEVICE: Final = "__Host-faregate-device"
+"""Lasts longer than the session, and opens none: by it a browser has tries of its own."""
 _SELF: Final[dict[str, Any]] = {"x-faregate-need": "self"}
 NOBODY: Final[dict[str, Any]] = {"x-faregate-need": "nobody", "security": []}
 ACTS: Final = problems(400, 403, 404, 409, 413, 415, 422, 429)
@@ -55,7 +59,7 @@ class GrantBody(Body):
 
 
 class WhoRead(Body):
-    """Who asks, and what they may do. `csrf` only for a session."""
+    """Who asks, and what they may do. `csrf` only for a session's cookie."""
 
     person: str
     service: bool
@@ -129,6 +133,16 @@ def opened(session: Opened, response: Response) -> SessionMade:
         httponly=True,
         samesite="strict",
     )
+    if session.device:
+        response.set_cookie(
+            DEVICE,
+            session.device,
+            max_age=KNOWN_MS // 1000,
+            path="/",
+            secure=True,
+            httponly=True,
+            samesite="strict",
+        )
     return SessionMade(id=session.id, csrf=session.csrf, expires=time_text(session.expires_ms))
 
 
@@ -149,8 +163,7 @@ def _session(one: Token, current: str) -> SessionRead:
 
 def from_of(request: Request) -> tuple[str, str]:
     """Where a request without a known person comes from, and its id."""
-    client = request.client
-    return "" if client is None else client.host, str(request.scope.get("request_id", ""))
+    return address_of(request), str(request.scope.get("request_id", ""))
 
 
 def make_router() -> APIRouter:
@@ -170,7 +183,12 @@ def _sessions(router: APIRouter) -> None:
     ) -> SessionMade:
         address, request_id = from_of(request)
         made = await house.sign_in.session_create(
-            body.user, body.password, body.code, address=address, request_id=request_id
+            body.user,
+            body.password,
+            body.code,
+            address=address,
+            request_id=request_id,
+            device=request.cookies.get(DEVICE, ""),
         )
         return opened(made, response)
 
@@ -180,7 +198,8 @@ def _sessions(router: APIRouter) -> None:
     )  # fmt: skip
     async def session_get(house: House, who: Who, request: Request) -> WhoRead:
         session = await house.sign_in.session_get(who)
-        csrf = None if session is None else house.peppered.csrf(request.cookies.get(COOKIE, "").encode())
+        cookie = request.cookies.get(COOKIE, "") if "authorization" not in request.headers else ""
+        csrf = house.peppered.csrf(cookie.encode()) if session is not None and cookie else None
         return WhoRead(
             person=who.person,
             service=who.service,

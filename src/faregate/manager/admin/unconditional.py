@@ -21,7 +21,6 @@ WHY: Final[dict[str, str]] = {
     "canary_start": "`base` names the revision that it was planned on, and there is one canary at most",
     "canary_promote": _ONCE,
     "canary_abandon": _ONCE,
-    "config_apply": "`base` names the revision that it was planned on",
     "revision_rollback": "it names the state that shall be, whatever is",
     "key_create": _MAKES,
     "key_roll": "a key is rolled once; Idempotency-Key makes a repeat safe",

@@ -21,7 +21,8 @@ from faregate.manager.database import people as rows
 from faregate.manager.database.engine import Database
 from faregate.manager.database.people import Token
 from faregate.manager.people.authenticator import narrowed
-from faregate.manager.people.tokens import Peppered, make_token
+from faregate.manager.people.machine import make_token
+from faregate.manager.people.tokens import Peppered
 
 LIFE_MIN_S: Final = 60
 LIFE_MAX_S: Final = 366 * 86_400

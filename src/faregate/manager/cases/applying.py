@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from faregate.manager.cases import permits
 from faregate.manager.cases.committing import Committing, Judgement, Plan, Why, on_base
 from faregate.manager.cases.configuration import PAGE_MAX, Configuration, removal, writing
+from faregate.manager.cases.deprecating import dated
 from faregate.manager.cases.differences import masked
 from faregate.manager.cases.domain import APPLIED, Actor, Change, Content, Revision, Section
-from faregate.manager.cases.errors import Conflict, FileOwned, Invalid
+from faregate.manager.cases.errors import Conflict, FileOwned, Forbidden, Invalid, NotFound
 from faregate.manager.cases.permits import NOUNS
 from faregate.manager.database.tables import entries as rows
 
@@ -74,9 +75,13 @@ class Applying:
         async def plan(connection: AsyncConnection) -> Sequence[Change]:
             _check_tree(tree)
             changes: list[Change] = []
-            for section in APPLIED:
-                if section in tree:
-                    changes += await self._section(connection, actor, section, tree[section], team)
+            try:
+                for section in APPLIED:
+                    if section in tree:
+                        changes += await self._section(connection, actor, section, tree[section], team)
+            except (NotFound, Forbidden):
+                permits.demand_team_said(actor, team)
+                raise
             gone = [one for one in changes if one.section == "consumers" and one.after is None]
             for one in gone:
                 changes += await self._configuration.credentials_of(connection, one.name, one.team_before)
@@ -110,7 +115,8 @@ class Applying:
             permits.demand(actor, "write", lies_in, noun=NOUNS[section])
             if before is None:
                 permits.demand_team(actor, team)
-            changes.append(writing(section, name, content, before, team if before is None else before.team))
+            change = writing(section, name, content, before, team if before is None else before.team)
+            changes.append(dated(change, self._committing.clock()))
         for name, before in present.items():
             if name not in wanted:
                 permits.demand_entry(actor, "write", before)

@@ -1,5 +1,5 @@
-"""Break-glass: a person with a fresh second factor owns the gateway for an hour at most, without a second
-person, and everybody learns of it.
+"""Break-glass: a person with a fresh second factor owns for an hour at most, without a second person, where
+they operate, approve or own, and everybody learns of it.
 
 It opens the configuration and not people: roles still wait for others, so that what is opened closes again.
 The alarm goes out with the act; a review stays open until another person has closed it.
@@ -42,7 +42,8 @@ class BreakGlass:
         """Raises Forbidden, SecondFactorNeeded, Invalid, Conflict."""
         if not session_of(actor):
             raise Forbidden("A person breaks the glass, signed in; no token does.")
-        if not any(permits.scopes(actor, need) for need in ("write", "decide", "own")):
+        owned = sorted(permits.breakable(actor.grants))
+        if not owned:
             raise Forbidden("This needs the role operator, approver or owner.")
         now = self._clock()
         demand_fresh(actor, now)
@@ -62,12 +63,13 @@ class BreakGlass:
         async with writing(self._database) as connection:
             if await rows.glass_of(connection, actor.person, now) is not None:
                 raise Conflict("It is open for you already.")
-            await self._record("break_glass.opened", actor, one, minutes=minutes)
+            await self._record("break_glass.opened", actor, one, minutes=minutes, scopes=list(owned))
             await rows.glass_add(connection, one)
             opened = await self._sign_in.renew(connection, session_of(actor), now, {})
         _LOG.error(
-            "break-glass: %s owns the gateway for %d minutes, from %s: %s",
+            "break-glass: %s owns %s for %d minutes, from %s: %s",
             actor.person,
+            "the gateway" if EVERYWHERE in owned else ", ".join(owned),
             minutes,
             actor.address,
             reason,

@@ -125,8 +125,9 @@ class Canary:
             def plan(by: Actor) -> Plan:
                 return self._applying.applying(by, tree, team)
 
-            async with self._committing.turn:
-                run = await self._prepare(actor, why, plan, wish, base)
+            run = await self._committing.settled(
+                why, lambda settled: self._prepare(actor, settled, plan, wish, base)
+            )
             try:
                 number = await trial.begin(run.number, wish.percent, wish.consumers, LEASE_S)
             except CaseError as error:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.manager.cases import permits
 from faregate.manager.cases.access import reading, writing
+from faregate.manager.cases.authors import author_now, demand_author, demand_places
 from faregate.manager.cases.committing import Committing, Why
 from faregate.manager.cases.domain import Actor, Change, Json, Revision, Section
 from faregate.manager.cases.errors import (
@@ -167,19 +168,17 @@ class Changes:
             try:
                 await self._file_again(name, actor, error.detail)
             except Conflict as refused:
-                await self._end(name, actor, refused.detail)
+                await self._end(name, actor, refused.detail, refused.code)
         except CaseError as error:
-            await self._end(name, actor, error.detail)
+            await self._end(name, actor, error.detail, error.code)
 
     async def _apply(self, name: str, actor: Actor) -> None:
         async with reading(self._committing.database) as connection:
             request = await rows.get(connection, name)
-        if request is None or request.state != "approved":
-            return
+            if request is None or request.state != "approved":
+                return
+            author = await author_now(connection, request, actor.address, actor.request_id)
         content = self._holding.opened(request)
-        author = Actor(
-            request.author, (), f"change/{name}", address=actor.address, request_id=actor.request_id
-        )
         if request.subject == "people":
             await self._apply_people(request, author, content)
             return
@@ -188,8 +187,10 @@ class Changes:
             present = await rows.get(connection, name)
             assert present is not None
             _demand_state(present, "approved")
-            await self._demand_author(connection, present)
-            return await self._planned(connection, content)
+            planned = await self._planned(connection, content)
+            there = await author_now(connection, present)  # under the turn: as it is when it comes about
+            await demand_author(self._committing, connection, there, present, planned)
+            return planned
 
         async def also(connection: AsyncConnection, revision: object) -> None:
             number = revision.number if isinstance(revision, Revision) else None
@@ -211,7 +212,7 @@ class Changes:
             present = await rows.get(connection, request.id)
             assert present is not None
             _demand_state(present, "approved")
-            await self._demand_author(connection, present, "own")
+            demand_places(await author_now(connection, present), present, "own")
             await self._holding.demand_approved(connection, present, 0)
             await self._holding.record("change.applied", author, request)
             await self._for_people(connection, author, content)
@@ -241,16 +242,6 @@ class Changes:
             )
         return planned
 
-    async def _demand_author(
-        self, connection: AsyncConnection, request: Request, need: permits.Need = "write"
-    ) -> None:
-        if not request.approvals and request.author == "local":
-            return
-        user = await people_rows.user_get(connection, request.author)
-        there = None if user is None or user.state != "active" else Actor(user.name, user.grants)
-        if there is None or not all(permits.may(there, need, place) for place in request.places):
-            raise Conflict(f"Its author {request.author} may not do this any more.")
-
     async def _file_again(self, name: str, actor: Actor, cause: str) -> None:
         """Files anew what a change that went first made into something else."""
         async with writing(self._committing.database) as connection:
@@ -278,17 +269,23 @@ class Changes:
             needed = max(request.approvals, self._holding.needed(risk, request.kind))
             filed = Filed("config", request.kind, request.reason, risk, kept, found, places_of(planned))
             held = await self._holding.file(connection, again, filed, needed)
-            values = {"state": "expired", "failure": cause, "replaced_by": held.request}
+            values = {
+                "state": "expired",
+                "failure": cause,
+                "failure_code": Stale.code,
+                "replaced_by": held.request,
+            }
             await self._holding.record("change.expired", actor, request, replaced_by=held.request)
             await rows.put(connection, name, values, "approved")
 
-    async def _end(self, name: str, actor: Actor, failure: str) -> None:
+    async def _end(self, name: str, actor: Actor, failure: str, code: str = "") -> None:
         async with writing(self._committing.database) as connection:
             request = await rows.get(connection, name)
             if request is None or request.state not in OPEN:
                 return
-            await self._holding.record("change.expired", actor, request, failure=failure)
-            await rows.put(connection, name, {"state": "expired", "failure": failure[:1000]}, *OPEN)
+            await self._holding.record("change.expired", actor, request, failure=failure, code=code)
+            values = {"state": "expired", "failure": failure[:1000], "failure_code": code}
+            await rows.put(connection, name, values, *OPEN)
         if failure:
             _LOG.warning("change request %s could not be applied: %s", name, failure)
 

@@ -12,16 +12,16 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.kernel import canonical_json
 from faregate.manager.cases.differences import differences
 from faregate.manager.cases.domain import Actor, Change, Json, Revision, compiled_change
-from faregate.manager.cases.errors import Held, Invalid, Stale, Unavailable
+from faregate.manager.cases.errors import Conflict, Held, Invalid, Stale, Unavailable
 from faregate.manager.cases.leaves import told_differences
 from faregate.manager.cases.ports import Audit, Clock, Compiler, Diagnostic, Envelope, Publisher
 from faregate.manager.cases.teams import Teams
@@ -30,10 +30,13 @@ from faregate.manager.database.engine import Database, DatabaseError
 from faregate.manager.database.entries import Entries
 
 REASON_CHARACTERS_MAX: Final = 1000
+SETTLED_MAX: Final = 4
+"""How often a commit is begun: what was found out ahead may be of a state that is gone."""
 
+_T = TypeVar("_T")
 Plan = Callable[[AsyncConnection], Awaitable[Sequence[Change]]]
 Guard = Callable[[AsyncConnection, "Why", Sequence[Change]], Awaitable[None]]
-"""Raises what must not be."""
+"""Raises what must not be, or ``Ahead`` for what takes long to know."""
 Gate = Callable[[AsyncConnection, Actor, "Why", Sequence[Change]], Awaitable[Held | None]]
 """Decides whether changes take effect now: None, or how they wait. Its own rows are committed either way."""
 Also = Callable[[AsyncConnection, "Revision | Held | None"], Awaitable[None]]
@@ -59,6 +62,16 @@ class Intent:
         return ""
 
 
+class Ahead(Exception):  # noqa: N818 - no failure
+    """Raised by a guard that must know something first, which is found without the writer's turn. ``settle``
+    raises what must not be, and answers with what is known then, for ``Why.settled``.
+    """
+
+    def __init__(self, settle: Callable[[], Awaitable[frozenset[str]]]) -> None:
+        super().__init__("to be settled ahead")
+        self.settle = settle
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
     """What stands behind a change. ``kind``: edit, apply, rollback, credential."""
@@ -70,6 +83,8 @@ class Why:
     origin: str = "api"
     force: bool = False
     """What guards callers is told to stand aside."""
+    settled: frozenset[str] = frozenset()
+    """What guards found out ahead (``Ahead``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +153,9 @@ class Committing:
         transaction. Once begun it goes to its end, whoever asked for it leaves. Raises whatever ``plan``
         raises, Held, Invalid, Unavailable.
         """
-        work = asyncio.ensure_future(self._in_turn(actor, why, plan, also))
+        work = asyncio.ensure_future(
+            self.settled(why, lambda settled: self._in_turn(actor, settled, plan, also))
+        )
         self._at_work.add(work)
         work.add_done_callback(self._done)
         return await asyncio.shield(work)
@@ -152,21 +169,32 @@ class Committing:
         """Waits for what has begun."""
         await asyncio.gather(*self._at_work, return_exceptions=True)
 
-    async def _in_turn(self, actor: Actor, why: Why, plan: Plan, also: Also | None) -> Revision | None:
-        async with self.turn:
-            taken: list[bool] = []
+    async def settled(self, why: Why, act: Callable[[Why], Awaitable[_T]]) -> _T:
+        """Does ``act`` in the turn; what takes long is found out in between, while others commit. Raises
+        Conflict, and as ``act``.
+        """
+        for _ in range(SETTLED_MAX):
             try:
-                revision, changes = await self._commit(actor, why, plan, also, taken)
-            except DatabaseError as error:
-                raise Unavailable(str(error)) from error
-            finally:
-                if taken:
-                    await self.compiler.undo()
-            if revision is not None:
-                after, self.seen = self.seen, revision.number
-                told = [change.for_compiler() for change in changes]
-                await self.publisher.committed(revision.number, told, after)
-                self.compiler.kept()
+                async with self.turn:
+                    return await act(why)
+            except Ahead as ahead:
+                why = replace(why, settled=why.settled | await ahead.settle())
+        raise Conflict("What this changes was changed by others each time it was looked at; try again.")
+
+    async def _in_turn(self, actor: Actor, why: Why, plan: Plan, also: Also | None) -> Revision | None:
+        taken: list[bool] = []
+        try:
+            revision, changes = await self._commit(actor, why, plan, also, taken)
+        except DatabaseError as error:
+            raise Unavailable(str(error)) from error
+        finally:
+            if taken:
+                await self.compiler.undo()
+        if revision is not None:
+            after, self.seen = self.seen, revision.number
+            told = [change.for_compiler() for change in changes]
+            await self.publisher.committed(revision.number, told, after)
+            self.compiler.kept()
         return revision
 
     async def _commit(

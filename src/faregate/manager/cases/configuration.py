@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, and_, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.manager.cases import permits
 from faregate.manager.cases.committing import Committing, Plan, Why
+from faregate.manager.cases.deprecating import dated
 from faregate.manager.cases.differences import differences, masked, unmasked
 from faregate.manager.cases.domain import (
     EVERYWHERE,
@@ -192,9 +193,16 @@ class Configuration:
         condition: Precondition,
     ) -> Plan:
         async def plan(connection: AsyncConnection) -> Sequence[Change]:
-            present = await self.writable(connection, actor, section, name)
+            try:
+                present = await self.writable(connection, actor, section, name)
+            except NotFound:
+                if not condition.match:
+                    permits.demand_team_said(actor, team)
+                raise
             if present is None:
                 lies_in = permits.scopes_of(section, name, team or "")
+                if not condition.match and not permits.may(actor, "write", lies_in):
+                    permits.demand_team_said(actor, team)
                 permits.demand(actor, "write", lies_in, noun=NOUNS[section])
                 if condition.match:  # told to nobody who may not write: that there is none is a fact too
                     raise Stale("There is none any more.", diff=[])
@@ -205,7 +213,8 @@ class Configuration:
                 permits.demand_team(actor, wanted)
             elif wanted != present.team:
                 permits.demand_move(actor, present.team, wanted)
-            return [writing(section, name, content, present, wanted)]
+            change = writing(section, name, content, present, wanted)
+            return [dated(change, self._committing.clock())]
 
         return plan
 
@@ -299,6 +308,15 @@ def _visible(actor: Actor, section: Section) -> "ColumnElement[bool] | None":
             rows.c.name.in_([one.removeprefix("api:") for one in seen if one.startswith("api:")])
         )
     return or_(*conditions)
+
+
+def visible_anywhere(actor: Actor) -> "ColumnElement[bool]":
+    """Which rows of all sections ``actor`` may see, who does not see everything."""
+    seen = permits.scopes(actor, "see")
+    teams, apis = (
+        [one.removeprefix(kind) for one in seen if one.startswith(kind)] for kind in ("team:", "api:")
+    )
+    return or_(rows.c.team.in_(teams), and_(rows.c.section == "apis", rows.c.name.in_(apis)))
 
 
 def _merge(target: Json, patch: Mapping[str, Json]) -> dict[str, Json]:

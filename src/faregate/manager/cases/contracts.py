@@ -1,10 +1,13 @@
 """Whether what callers of active versions were promised still holds: their OpenAPI documents, old by new.
 
 Documents are anybody's who may change an API, and they may be made to take long; so they are compared in a
-process of its own, bounded in size, time and memory, while the manager serves others. The writer's turn is
-held meanwhile: what cannot be told in time is refused, and force says that it shall be all the same.
+process of its own, bounded in size, time and memory, while the manager serves others and others commit: under
+the writer's turn it is only looked whether what was compared is what stands there. What cannot be told in
+time is refused, and force says that it shall be all the same.
 """
 
+import asyncio
+import hashlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -28,11 +31,16 @@ class Breaking(Conflict):
 
 
 class Pair(NamedTuple):
-    """The contract of ``where``, such as ``payments/v1``."""
+    """The contract of ``where``, such as ``payments/v1``: a document, or the name of its file."""
 
     where: str
-    old: Content
-    new: Content
+    old: Content | str
+    new: Content | str
+
+    @property
+    def digest(self) -> str:
+        """What was compared: the same for the same documents at the same place."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
 class _Change(msgspec.Struct):
@@ -49,11 +57,14 @@ class _Answer(msgspec.Struct):
     changes: list[_Change]
 
 
-async def demand_compatible(pairs: Sequence[Pair]) -> None:
-    """Raises Breaking; Invalid for what is no OpenAPI document."""
-    if not pairs:
-        return
-    found = await _compared(pairs)
+async def demand_compatible(
+    pairs: Sequence[Pair], turn: asyncio.Semaphore, folder: str = "/nonexistent"
+) -> None:
+    """Raises Breaking; Invalid for what is no OpenAPI document. ``turn``: how many are compared at once;
+    ``folder``: below which the files lie that are named.
+    """
+    async with turn:
+        found = await _compared(pairs, folder)
     if found is None:
         names = ", ".join(pair.where for pair in pairs[:SHOWN_MAX])
         raise Breaking(
@@ -74,10 +85,11 @@ async def demand_compatible(pairs: Sequence[Pair]) -> None:
     raise Breaking(f"{where} is active, and this would break its callers: {first}", changes=shown)
 
 
-async def _compared(pairs: Sequence[Pair]) -> _Answer | None:
+async def _compared(pairs: Sequence[Pair], folder: str) -> _Answer | None:
     """None: it cannot be told."""
     try:
-        sent = msgspec.json.encode({"op": "break", "pairs": [(pair.old, pair.new) for pair in pairs]})
+        asked = {"op": "break", "pairs": [(pair.old, pair.new) for pair in pairs], "folder": folder}
+        sent = msgspec.json.encode(asked)
         if len(sent) > DOCUMENTS_BYTES_MAX:
             return None
         status, told, _ = await answered(_TOOLS, sent, COMPARE_S)

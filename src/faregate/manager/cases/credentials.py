@@ -34,6 +34,7 @@ from faregate.snapshot.peppers import Pepper, PepperFault, read_peppers, write_p
 _FACT: Final = "peppers"
 NOTE_CHARACTERS_MAX: Final = 200
 OVERLAP_MAX_S: Final = 90 * 86_400
+LIFE_MIN_S: Final = 60
 LIFE_MAX_S: Final = 10 * 366 * 86_400
 LOOKS_MAX: Final = 20
 """Looks into the database for one page of a list."""
@@ -171,8 +172,8 @@ class Credentials:
         reason: str = "",
         also: AlsoMade | None = None,
     ) -> Made:
-        """A new key in place of ``name``, which works on for ``overlap_s`` seconds. Raises NotFound,
-        Conflict, Invalid.
+        """A new key in place of ``name``, which works on for ``overlap_s`` seconds. ``life_s`` None: it lives
+        as long as the old one was given; 0: it does not end. Raises NotFound, Conflict, Invalid.
         """
         if not 0 <= overlap_s <= OVERLAP_MAX_S:
             raise Invalid(f"An overlap lasts from 0 to {OVERLAP_MAX_S} seconds.")
@@ -189,7 +190,8 @@ class Credentials:
             mode: Literal["live", "test"] = "test" if told.get("mode") == "test" else "live"
             key = api_keys.make(mode)
             consumer = str(former.content["consumer"])
-            content = self._content(consumer, fresh, key, mode, life_s, str(former.content.get("note", "")))
+            life = _life_of(former.content) if life_s is None else life_s or None
+            content = self._content(consumer, fresh, key, mode, life, str(former.content.get("note", "")))
             made.append(Made(Entry("credentials", fresh, content, team=former.team), key))
             new = Change("credentials", fresh, None, content, former.team)
             if overlap_s == 0:
@@ -264,8 +266,8 @@ class Credentials:
         life_s: int | None,
         note: str,
     ) -> Content:
-        if life_s is not None and not 60 <= life_s <= LIFE_MAX_S:
-            raise Invalid(f"A key lives from 60 to {LIFE_MAX_S} seconds.")
+        if life_s is not None and not LIFE_MIN_S <= life_s <= LIFE_MAX_S:
+            raise Invalid(f"A key lives from {LIFE_MIN_S} to {LIFE_MAX_S} seconds.")
         now_s = self._committing.clock() // 1000
         digest = api_keys.digest(self._peppers[self._present].reveal(), key.reveal())
         told: dict[str, Json] = {
@@ -332,6 +334,13 @@ def moment(seconds: int) -> str:
 
 def _seconds(text: Json) -> int:
     return int(datetime.fromisoformat(text).timestamp()) if isinstance(text, str) and "T" in text else 0
+
+
+def _life_of(content: Content) -> int | None:
+    """How long a key was made for, None for one that does not end."""
+    told = content.get("api_key")
+    ends = _seconds(told.get("expires")) if isinstance(told, dict) else 0
+    return max(ends - _seconds(content.get("created")), LIFE_MIN_S) if ends else None
 
 
 def _gone(entry: Entry) -> Change:

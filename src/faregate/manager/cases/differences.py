@@ -1,5 +1,6 @@
 """What differs between two states of an entry, field by field, in a form that people read and that is hashed
-for approval. Secrets appear as keyed hashes: that they changed is seen, what they are is not.
+for approval. Secrets appear as keyed hashes: that they changed is seen, what they are is not. The digest of
+an API key counts as one: whoever has it can try keys against it, without the gateway.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,11 +13,15 @@ from faregate.manager.cases.domain import Change, Content, Json
 SECRET_KEYS: Final = frozenset({"secret", "password", "private_key", "client_secret"})
 """Members whose values are secrets, wherever they stand in an entry."""
 
-_HIDDEN_KEYS: Final = SECRET_KEYS | {"hmac"}
-"""And those that differences do not show either: with a digest and the pepper keys could be tried."""
+_HOLDER: Final = "api_key"
+_DIGESTS: Final = frozenset({"sha256", "hmac"})
+"""What ``api_key`` keeps of a key. Of a certificate ``sha256`` is its name, and shown."""
 
 _IDENTITIES: Final = ("match", "id", "url", "name")
 """Members that name an item of a list, so that a list is compared item by item and not by position."""
+
+_NAMES: Final = {"api_key": ("id",), "mtls": ("id", "sha256", "subject"), "jwt": ("id", "subject")}
+"""And those that name a credential in a consumer's list, by its kind."""
 
 Hash = Callable[[str], str]
 
@@ -41,20 +46,25 @@ def differences(change: Change, hashed: Hash) -> list[Difference]:
     return found
 
 
-def _compare(path: str, before: Json, after: Json, hashed: Hash) -> Iterator[Difference]:
+def _hides(holder: str, key: str) -> bool:
+    """Whether the member ``key`` of ``holder`` is shown to nobody."""
+    return key in SECRET_KEYS or (holder == _HOLDER and key in _DIGESTS)
+
+
+def _compare(path: str, before: Json, after: Json, hashed: Hash, holder: str = "") -> Iterator[Difference]:
     if _same(before, after):
         return
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):
-            if key in _HIDDEN_KEYS:
+            if _hides(holder, key):
                 yield from _secret(f"{path}.{key}", before.get(key), after.get(key), hashed)
             else:
-                yield from _compare(f"{path}.{key}", before.get(key), after.get(key), hashed)
+                yield from _compare(f"{path}.{key}", before.get(key), after.get(key), hashed, key)
         return
     if isinstance(before, list) and isinstance(after, list):
         yield from _lists(path, before, after, hashed)
         return
-    yield Difference(path, _hidden(before, hashed), _hidden(after, hashed))
+    yield Difference(path, _hidden(before, hashed, holder), _hidden(after, hashed, holder))
 
 
 def _secret(path: str, before: Json, after: Json, hashed: Hash) -> Iterator[Difference]:
@@ -76,22 +86,32 @@ def _by_identity(items: list[Json]) -> dict[str, Json] | None:
     """The items by what names each, None where not every one has a name of its own."""
     found: dict[str, Json] = {}
     for item in items:
-        if isinstance(item, dict):
-            name = next((item[key] for key in _IDENTITIES if isinstance(item.get(key), str)), None)
-        else:
-            name = item if isinstance(item, str) else None
-        if not isinstance(name, str) or name in found:
+        name = _name_of(item)
+        if name is None or name in found:
             return None
         found[name] = item
     return found
 
 
-def _hidden(value: Json, hashed: Hash) -> Json:
+def _name_of(item: Json) -> str | None:
+    """What names an item of a list; a credential, which is one member, has its name in that."""
+    if not isinstance(item, dict):
+        return item if isinstance(item, str) else None
+    named = next((item[key] for key in _IDENTITIES if isinstance(item.get(key), str)), None)
+    if named is None and len(item) == 1:
+        ((kind, one),) = item.items()
+        held = one if isinstance(one, dict) else {}
+        told = next((held[key] for key in _NAMES.get(kind, ()) if isinstance(held.get(key), str)), None)
+        named = None if told is None else f"{kind} {told}"
+    return named if isinstance(named, str) else None
+
+
+def _hidden(value: Json, hashed: Hash, holder: str = "") -> Json:
     if isinstance(value, dict):
         return {
             key: f"{MASK} {hashed(_text(one))}"
-            if key in _HIDDEN_KEYS and one is not None
-            else _hidden(one, hashed)
+            if _hides(holder, key) and one is not None
+            else _hidden(one, hashed, key)
             for key, one in value.items()
         }
     if isinstance(value, list):
@@ -109,16 +129,16 @@ def _same(before: Json, after: Json) -> bool:
 
 
 def masked(content: Content) -> Content:
-    """``content`` as it may be shown: secrets replaced by ``***``."""
+    """``content`` as it may be shown: secrets and digests of keys replaced by ``***``."""
     shown = _masked(content)
     assert isinstance(shown, dict)
     return shown
 
 
-def _masked(value: Json) -> Json:
+def _masked(value: Json, holder: str = "") -> Json:
     if isinstance(value, dict):
         return {
-            key: MASK if key in SECRET_KEYS and one is not None else _masked(one)
+            key: MASK if _hides(holder, key) and one is not None else _masked(one, key)
             for key, one in value.items()
         }
     if isinstance(value, list):
@@ -127,6 +147,7 @@ def _masked(value: Json) -> Json:
 
 
 def has_secret(value: Json) -> bool:
+    """Whether ``value`` must lie sealed. Digests of keys that nobody can guess need not."""
     if isinstance(value, dict):
         return any((key in SECRET_KEYS and one is not None) or has_secret(one) for key, one in value.items())
     return isinstance(value, list) and any(has_secret(one) for one in value)
@@ -141,17 +162,25 @@ def unmasked(written: Content, present: Content | None) -> Content:
     return filled
 
 
-def _unmasked(written: Json, present: Json) -> Json:
+def _unmasked(written: Json, present: Json, holder: str = "") -> Json:
     if isinstance(written, dict):
         kept = present if isinstance(present, dict) else {}
         return {
-            key: kept.get(key, one) if key in SECRET_KEYS and one == MASK else _unmasked(one, kept.get(key))
+            key: kept.get(key, one)
+            if _hides(holder, key) and one == MASK
+            else _unmasked(one, kept.get(key), key)
             for key, one in written.items()
         }
     if isinstance(written, list):
-        items = present if isinstance(present, list) else []
-        old, new = _by_identity(items), _by_identity(written)
-        if old is not None and new is not None:
-            return [_unmasked(one, old.get(name)) for name, one in new.items()]
-        return [_unmasked(one, items[at] if at < len(items) else None) for at, one in enumerate(written)]
+        former = _formers(present if isinstance(present, list) else [])
+        return [_unmasked(one, former.get(_name_of(one) or at)) for at, one in enumerate(written)]
     return written
+
+
+def _formers(items: list[Json]) -> dict[str | int, Json]:
+    """By name, and those without one by their place: a secret never goes over to another name."""
+    found: dict[str | int, Json] = {}
+    for at, item in enumerate(items):
+        name = _name_of(item)
+        found[at if name is None else name] = None if name in found else item
+    return found

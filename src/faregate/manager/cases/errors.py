@@ -33,6 +33,12 @@ class Unauthenticated(CaseError):
     code, status, title = "credential_invalid", 401, "Credential not accepted"
 
 
+class Unidentified(Unauthenticated):
+    """Who asks shows nothing at all."""
+
+    code, title = "credential_missing", "Credential missing"
+
+
 class Forbidden(CaseError):
     """Proven and visible, but not allowed."""
 
@@ -69,6 +75,18 @@ class StillUsed(Conflict):
     code, title = "still_used", "Still used"
 
 
+class AuthorRefused(Conflict):
+    """Who filed a change may not make it any more."""
+
+    code, title = "author_not_permitted", "Its author may not do this any more"
+
+
+class ApprovalsMissing(Conflict):
+    """Too few of those who approved a change may do so still."""
+
+    code, title = "approvals_missing", "Approvals missing"
+
+
 class Stale(CaseError):
     """Somebody else changed it since it was read; ``diff`` shows what."""
 
@@ -88,6 +106,12 @@ class Invalid(CaseError):
 
     def __init__(self, detail: str, diagnostics: Sequence[Mapping[str, object]] = ()) -> None:
         super().__init__(detail, diagnostics=list(diagnostics))
+
+
+class BadKey(CaseError):
+    """An ``Idempotency-Key`` that is none."""
+
+    code, status, title = "idempotency_key_invalid", 400, "Idempotency key invalid"
 
 
 class KeyReused(CaseError):

@@ -1,16 +1,16 @@
 """Revisions: listed, shown with what they changed, and gone back to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.manager.cases import permits
 from faregate.manager.cases.committing import Committing, Judgement, Plan, Why, on_base
-from faregate.manager.cases.configuration import difference_of
-from faregate.manager.cases.domain import APPLIED, EVERYWHERE, Actor, Change, Json, Revision
-from faregate.manager.cases.errors import NotFound, Unavailable
+from faregate.manager.cases.configuration import difference_of, visible_anywhere
+from faregate.manager.cases.domain import APPLIED, Actor, Change, Json, Revision
+from faregate.manager.cases.errors import Forbidden, NotFound, Unavailable
 from faregate.manager.database import revisions as revision_rows
 from faregate.manager.database.engine import DatabaseError
 
@@ -30,13 +30,21 @@ class History:
         self._committing = committing
 
     async def revision_list(self, actor: Actor, *, before: int = 0, size: int = 100) -> Sequence[Revision]:
-        """The newest revisions before number ``before``, newest first. Raises Forbidden."""
+        """The newest revisions before number ``before``, newest first, without author and reason of those
+        that touch nothing which ``actor`` may see. Raises Forbidden.
+        """
         permits.demand_anywhere(actor, "see")
         try:
             async with self._committing.database.reading() as connection:
-                return await revision_rows.page(connection, before, min(size, PAGE_MAX))
+                found = await revision_rows.page(connection, before, min(size, PAGE_MAX))
+                if not found or permits.may(actor, "see"):
+                    return found
+                seen = await self._committing.entries.touched(
+                    connection, found[-1].number, found[0].number, visible_anywhere(actor)
+                )
         except DatabaseError as error:
             raise Unavailable(str(error)) from error
+        return [_as_seen(actor, one, touches=one.number in seen) for one in found]
 
     async def revision_get(self, actor: Actor, number: int) -> Shown:
         """One revision, with what of it ``actor`` may see. Raises NotFound."""
@@ -50,7 +58,8 @@ class History:
         except DatabaseError as error:
             raise Unavailable(str(error)) from error
         seen = [change for change in changes if _sees(actor, change)]
-        return Shown(revision, difference_of(seen, self._committing))
+        told = _as_seen(actor, revision, touches=bool(seen))
+        return Shown(told, difference_of(seen, self._committing))
 
     async def rollback(
         self, actor: Actor, number: int, *, reason: str = "", force: bool = False, base: int | None = None
@@ -71,7 +80,11 @@ class History:
         """The plan of a ``rollback``."""
 
         async def plan(connection: AsyncConnection) -> Sequence[Change]:
-            permits.demand(actor, "write", (EVERYWHERE,), noun="revision")
+            if not permits.may(actor, "write"):
+                raise Forbidden(
+                    "A rollback goes over the entries of all: it needs the role operator everywhere (`*`). "
+                    "What your team shall have can be applied, with `team`."
+                )
             if number != 0 and await revision_rows.get(connection, number) is None:
                 raise NotFound("There is no such revision.")
             entries = self._committing.entries
@@ -105,6 +118,13 @@ class History:
             return changes
 
         return plan
+
+
+def _as_seen(actor: Actor, revision: Revision, *, touches: bool) -> Revision:
+    """``revision`` without who made it and why, where it ``touches`` nothing of ``actor``'s."""
+    if touches or revision.author == actor.person or permits.may(actor, "see"):
+        return revision
+    return replace(revision, author="", reason="", change_request=None)
 
 
 def _sees(actor: Actor, change: Change) -> bool:

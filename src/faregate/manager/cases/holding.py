@@ -21,7 +21,7 @@ from faregate.kernel import canonical_json
 from faregate.manager.cases import permits
 from faregate.manager.cases.committing import Committing, Why, errors_of
 from faregate.manager.cases.domain import EVERYWHERE, LOCAL, Actor, Change, Content, Json
-from faregate.manager.cases.errors import Conflict, Held, Invalid, Stale
+from faregate.manager.cases.errors import ApprovalsMissing, Conflict, Held, Invalid, Stale
 from faregate.manager.cases.risk import (
     APPROVALS,
     CREDENTIAL_KINDS,
@@ -30,7 +30,9 @@ from faregate.manager.cases.risk import (
     kinds_of,
     risk_of,
     upstreams_of,
+    weakens,
 )
+from faregate.manager.cases.whole_risk import FORMER_MAX, REMEMBERED_MS, Whole
 from faregate.manager.database import changes as rows
 from faregate.manager.database import people as people_rows
 from faregate.manager.database import revisions as revision_rows
@@ -255,21 +257,54 @@ class Holding:
         await self.demand_approved(connection, request, needed)
 
     async def demand_approved(self, connection: AsyncConnection, request: Request, needed: int) -> None:
-        """Raises Conflict when too few of those who approved may still."""
+        """Raises ApprovalsMissing when too few of those who approved may still."""
         decisions = await rows.decided(connection, request.id)
         valid = await self.valid_approvals(connection, request, decisions)
         wanted = max(needed, request.approvals)
         if valid < wanted:
-            raise Conflict(f"It needs {wanted} approvals and has {valid}.")
+            raise ApprovalsMissing(f"It needs {wanted} approvals of who may decide, and has {valid}.")
 
     async def risk_now(self, connection: AsyncConnection, changes: Sequence[Change]) -> Risk:
         """What ``changes`` put at stake as things stand."""
         risk = risk_of(changes)
-        if risk == "guarded" and self.on and await self._another_kind(connection, changes):
+        if risk == "grave" or not self.on:
+            return risk
+        if risk == "guarded" and await self._another_kind(connection, changes):
+            return "grave"
+        if await self._laxer(connection, changes):
             return "grave"
         if risk != "plain" or self._approval() != "guarded":
             return risk
         return risk_of(changes, await self._money_upstreams(connection))
+
+    async def _laxer(self, connection: AsyncConnection, changes: Sequence[Change]) -> bool:
+        """Whether some call gets less than it did, by whichever API."""
+        changed = [one for one in changes if one.section == "apis"]
+        if not changed:
+            return False
+        before = await self._apis(connection)
+        after = {**before, **{one.name: one.after for one in changed if one.after is not None}}
+        for one in changed:
+            if one.after is None:
+                after.pop(one.name, None)
+        whole = Whole(before, after)
+        if whole.weakens(weakens):
+            return True
+        if not whole.grows:
+            return False
+        since = self._committing.clock() - REMEMBERED_MS
+        former = await self._committing.entries.former(connection, "apis", since, FORMER_MAX + 1)
+        return len(former) > FORMER_MAX or whole.weakens_former(former, weakens)
+
+    async def _apis(self, connection: AsyncConnection) -> dict[str, Content]:
+        """All APIs as they stand, the database's and the file's."""
+        committing = self._committing
+        found = {one.name: one.content for one in await committing.entries.page(connection, "apis")}
+        for name in await committing.compiler.file_names("apis"):
+            content = await committing.compiler.file_entry("apis", name)
+            if content is not None:
+                found[name] = content
+        return found
 
     async def _another_kind(self, connection: AsyncConnection, changes: Sequence[Change]) -> bool:
         """Whether a consumer gets a credential of a kind that it has none of, beside others."""
@@ -295,13 +330,8 @@ class Holding:
         return False
 
     async def _money_upstreams(self, connection: AsyncConnection) -> frozenset[str]:
-        committing = self._committing
         found: set[str] = set()
-        for entry in await committing.entries.page(connection, "apis"):
-            if is_money(entry.content):
-                found |= upstreams_of(entry.content)
-        for name in await committing.compiler.file_names("apis"):
-            content = await committing.compiler.file_entry("apis", name)
+        for content in (await self._apis(connection)).values():
             if is_money(content):
                 found |= upstreams_of(content)
         return frozenset(found)

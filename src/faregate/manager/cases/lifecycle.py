@@ -5,23 +5,29 @@ version that is still called is not retired or removed, and an active version's 
 somebody says so by force. What is asked of usage is a week: merchants who settle on Fridays are seen.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.manager.cases import contracts
-from faregate.manager.cases.committing import Committing, Why
+from faregate.manager.cases.committing import Ahead, Committing, Why
 from faregate.manager.cases.configuration import Configuration, Precondition
+from faregate.manager.cases.deprecating import dated
 from faregate.manager.cases.domain import Actor, Change, Content, Json, Revision
 from faregate.manager.cases.errors import Conflict, NotFound, PreconditionMissing, Stale, StillUsed
 from faregate.manager.cases.standing import HOUR_MS
+from faregate.manager.cases.tools import folder_of_files
 from faregate.manager.database.gateways import usage_since
 
 State: TypeAlias = Literal["draft", "active", "deprecated", "retired"]
 
 USED_HOURS: Final = 24 * 7
 CALLERS_SHOWN_MAX: Final = 50
+COMPARED_AT_ONCE: Final = 2
+"""Comparisons of contracts, each a process."""
 _NEXT: Final[Mapping[State, frozenset[State]]] = {
     "draft": frozenset({"active"}),
     "active": frozenset({"deprecated"}),
@@ -34,9 +40,11 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = {
 class Lifecycle:
     """``guard`` belongs to every commit; the use case changes a version's state."""
 
-    def __init__(self, configuration: Configuration, committing: Committing) -> None:
+    def __init__(self, configuration: Configuration, committing: Committing, data: Path) -> None:
         self._configuration = configuration
         self._committing = committing
+        self._data = data
+        self._comparing = asyncio.Semaphore(COMPARED_AT_ONCE)
 
     async def version_state(  # noqa: PLR0913 - a state has its dates
         self,
@@ -76,19 +84,28 @@ class Lifecycle:
                 "state": state,
             }
             content: Content = {**entry.content, "versions": {**versions, version: told}}
-            return [Change("apis", api, entry.content, content, entry.team, entry.team)]
+            change = Change("apis", api, entry.content, content, entry.team, entry.team)
+            return [dated(change, self._committing.clock())]
 
         return await self._committing.commit(actor, Why("edit", reason, force=force), plan)
 
     async def guard(self, connection: AsyncConnection, why: Why, changes: Sequence[Change]) -> None:
-        """Raises StillUsed, Breaking."""
+        """Raises StillUsed; Ahead for contracts that are to be compared, and that raises Breaking."""
         if why.force:
             return
         pairs: list[contracts.Pair] = []
         for change in changes:
             if change.section == "apis" and change.before is not None:
                 pairs += await self._guard_api(connection, change.name, change.before, change.after or {})
-        await contracts.demand_compatible(pairs)
+        digests = frozenset(one.digest for one in pairs)
+        if not digests <= why.settled:
+
+            async def settle() -> frozenset[str]:
+                folder = await asyncio.to_thread(folder_of_files, self._data)
+                await contracts.demand_compatible(pairs, self._comparing, folder)
+                return digests
+
+            raise Ahead(settle)
 
     async def _guard_api(
         self, connection: AsyncConnection, api: str, before: Content, after: Content
@@ -105,7 +122,7 @@ class Lifecycle:
                 old = version.get("openapi", before.get("openapi"))
                 new = present[name].get("openapi", after.get("openapi"))
                 told = any(old is pair.old and new is pair.new for pair in pairs)
-                if isinstance(old, dict) and isinstance(new, dict) and not told and old != new:
+                if isinstance(old, dict | str) and isinstance(new, dict | str) and not told and old != new:
                     pairs.append(contracts.Pair(f"{api}/{name}", old, new))
         return pairs
 
@@ -123,8 +140,8 @@ class Lifecycle:
                 for one in callers
             ]
             raise StillUsed(
-                f"{api}/{version} was called with {len(callers)} credentials in the last week; "
-                "force ends it all the same.",
+                f"{api}/{version} was called with {len(callers)} credential{'s' * (len(callers) != 1)} "
+                "in the last week; force ends it all the same.",
                 callers=shown,
             )
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from faregate.kernel import canonical_json
 from faregate.manager.cases.committing import Committing, Plan, Why
 from faregate.manager.cases.configuration import Configuration, Precondition
+from faregate.manager.cases.deprecating import dated
 from faregate.manager.cases.differences import differences, masked, unmasked
 from faregate.manager.cases.domain import Actor, Change, Content, Entry, Json, Revision, Section
 from faregate.manager.cases.errors import Invalid, NotFound, PreconditionMissing, Stale
@@ -134,7 +135,8 @@ class Parts:
             entry = await self._configuration.writable(connection, actor, OF[place.kind], place.entry)
             if entry is None:
                 raise NotFound(f"There is no such {'API' if OF[place.kind] == 'apis' else 'upstream'}.")
-            return [_change(entry, alter(entry.content, _parts(entry.content, place)))]
+            change = _change(entry, alter(entry.content, _parts(entry.content, place)))
+            return [dated(change, self._committing.clock())]
 
         return plan
 

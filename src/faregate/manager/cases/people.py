@@ -33,7 +33,8 @@ from faregate.manager.cases.second_factor import demand_fresh
 from faregate.manager.database import people as rows
 from faregate.manager.database.engine import Database
 from faregate.manager.database.people import User
-from faregate.manager.people.tokens import Peppered, make_token
+from faregate.manager.people.machine import make_token
+from faregate.manager.people.tokens import Peppered
 
 INVITE_PREFIX: Final = "fgi_"
 INVITE_MS: Final = 72 * 3_600_000

@@ -9,7 +9,7 @@ operator may; nobody may decide on a change of their own, which ``changes`` hold
 from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
-from faregate.manager.cases.domain import EVERYWHERE, Actor, Entry, Role, Section
+from faregate.manager.cases.domain import EVERYWHERE, Actor, Entry, Grant, Role, Section
 from faregate.manager.cases.errors import Forbidden, NotFound
 
 Need: TypeAlias = Literal["see", "write", "decide", "own", "audit"]
@@ -26,6 +26,13 @@ _ROLES: Final[dict[Need, frozenset[Role]]] = {
 def scopes(actor: Actor, need: Need) -> frozenset[str]:
     """Where ``actor`` holds a role that ``need`` takes."""
     return frozenset(grant.scope for grant in actor.grants if grant.role in _ROLES[need])
+
+
+def breakable(grants: Iterable[Grant]) -> frozenset[str]:
+    """The scopes that somebody with ``grants`` owns while their break-glass is open: those in which they take
+    part in changes.
+    """
+    return frozenset(grant.scope for grant in grants if grant.role in {"operator", "approver", "owner"})
 
 
 def scopes_of(section: Section | str, name: str, team: str) -> frozenset[str]:
@@ -55,6 +62,19 @@ def demand(actor: Actor, need: Need, lies_in: Iterable[str] = (EVERYWHERE,), *, 
 def demand_entry(actor: Actor, need: Need, entry: Entry) -> None:
     """As ``demand``, for an entry."""
     demand(actor, need, scopes_of(entry.section, entry.name, entry.team), noun=NOUNS[entry.section])
+
+
+def demand_team_said(actor: Actor, team: str | None) -> None:
+    """For what would be of no team, written by who may write in teams only: what is missing is the team, not
+    the entry. The same words whether or not somebody else has one of that name. Raises Forbidden.
+    """
+    mine = scopes(actor, "write")
+    teams = sorted(scope for scope in mine if scope.startswith("team:"))
+    if not team and teams and EVERYWHERE not in mine:
+        raise Forbidden(
+            f"`team` is missing: you may write in {', '.join(teams)}, not what belongs to no team. "
+            "Name it in the body, or by --team at a command."
+        )
 
 
 def demand_team(actor: Actor, team: str) -> None:

@@ -17,10 +17,10 @@ Weakens: TypeAlias = Callable[[Json, Json], bool]
 PAIRS_MAX: Final = 50_000
 """More than so many are not compared: they count as weaker."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_GIVEN: Final = ("authenticate", "forward_credential", "validate")
+GIVEN: Final = ("authenticate", "forward_credential", "validate")
 """What a route has of its version, and that of its API."""
-_ONE: Final = "{}"
-_REST: Final = "{...}"
+ONE: Final = "{}"
+REST: Final = "{...}"
 
 
 class Met(NamedTuple):
@@ -45,12 +45,12 @@ def routes_of(api: Content) -> list[Content]:
 
 def routes_weaken(before: Content, after: Content, weakens: Weakens) -> bool:
     """Whether a call could meet less than it did."""
-    former = {name: _met(before, one) for name, one in _each_version(before).items()}
+    former = {name: met_of(before, one) for name, one in _each_version(before).items()}
     everywhere = [one for routes in former.values() for one in routes]
     if not everywhere:
         return any(weakens({}, one.settings) for one in _every(after))
     for name, version in _each_version(after).items():
-        present = _met(after, version)
+        present = met_of(after, version)
         stays = name in former and _place(before, name) == _place(after, name)
         if stays and present == former[name]:
             continue
@@ -69,12 +69,14 @@ def _version_weakens(own: list[Met], everywhere: list[Met], present: list[Met], 
     for one in present:
         key = one.method, one.shape
         paired = of_own.get(key) or of_all.get(key)
-        against = paired or [old for old in everywhere if old.method == one.method and _meet(old, one)]
+        against = paired or [
+            old for old in everywhere if old.method == one.method and meet(old.shape, one.shape)
+        ]
         looked += len(gone) if paired else len(everywhere) + len(gone)
         if looked > PAIRS_MAX:
             return True
         against = against + [
-            old for old in gone if old.method == one.method and (not paired or _meet(old, one))
+            old for old in gone if old.method == one.method and (not paired or meet(old.shape, one.shape))
         ]
         pairs.update({(old.told, one.told): (old, one) for old in against})
         if not paired and (_bare(one, everywhere) or weakens({}, one.settings)):
@@ -103,7 +105,7 @@ def _plain(route: Met, key: str) -> bool:
 
 
 def _every(api: Content) -> list[Met]:
-    return [one for version in _each_version(api).values() for one in _met(api, version)]
+    return [one for version in _each_version(api).values() for one in met_of(api, version)]
 
 
 def _each_version(api: Content) -> dict[str, Content]:
@@ -119,16 +121,28 @@ def _place(api: Content, name: str) -> Json:
     return [held.get("by"), held.get("name"), held.get("path")]
 
 
-def _met(api: Content, version: Content) -> list[Met]:
-    routes = _own_routes(version) if isinstance(version.get("routes"), list) else _own_routes(api)
-    given = {key: one[key] for one in (api, version) for key in _GIVEN if one.get(key) is not None}
+def met_of(api: Content, version: Content) -> list[Met]:
+    """The routes of ``version`` of ``api``, below its path."""
     found = []
-    for route in routes:
-        method, _, template = str(route.get("match")).partition(" ")
-        settings = {**given, **{key: one for key, one in route.items() if key != "match" and one is not None}}
-        told = json.dumps(settings, sort_keys=True)
-        found.append(Met(method, _shape(template), settings, told))
+    for method, shape, route in places_of(api, version):
+        settings = settings_of(api, version, route)
+        found.append(Met(method, shape, settings, json.dumps(settings, sort_keys=True)))
     return found
+
+
+def places_of(api: Content, version: Content) -> list[tuple[str, tuple[str, ...], Content]]:
+    """Method and shape of each route of ``version`` of ``api``, below its path, and the route."""
+    found = []
+    for route in _own_routes(version) if isinstance(version.get("routes"), list) else _own_routes(api):
+        method, _, template = str(route.get("match")).partition(" ")
+        found.append((method, _shape(template), route))
+    return found
+
+
+def settings_of(api: Content, version: Content, route: Content) -> Content:
+    """What a route asks of its calls, with what its version and that of its API give it."""
+    given = {key: one[key] for one in (api, version) for key in GIVEN if one.get(key) is not None}
+    return {**given, **{key: one for key, one in route.items() if key != "match" and one is not None}}
 
 
 def _own_routes(holder: Content) -> list[Content]:
@@ -139,7 +153,7 @@ def _own_routes(holder: Content) -> list[Content]:
 def _shape(template: str) -> tuple[str, ...]:
     """Its segments, parameters nameless; case and a slash at the end may mean the same to an upstream."""
     return tuple(
-        (_REST if one.endswith("...}") else _ONE) if one.startswith("{") else one.lower()
+        (REST if one.endswith("...}") else ONE) if one.startswith("{") else one.lower()
         for one in template.strip("/").split("/")
     )
 
@@ -151,13 +165,13 @@ def _by_key(routes: list[Met]) -> dict[tuple[str, tuple[str, ...]], list[Met]]:
     return found
 
 
-def _meet(one: Met, other: Met) -> bool:
-    """Whether a path fits both."""
-    for mine, theirs in zip(one.shape, other.shape, strict=False):
-        if _REST in {mine, theirs}:
+def meet(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether a path fits both shapes."""
+    for mine, theirs in zip(one, other, strict=False):
+        if REST in {mine, theirs}:
             return True
-        if mine != theirs and _ONE not in {mine, theirs}:
+        if mine != theirs and ONE not in {mine, theirs}:
             return False
-    longer = max(one.shape, other.shape, key=len)
-    shorter = min(len(one.shape), len(other.shape))
-    return longer[shorter:] in {(), (_REST,)}
+    longer = max(one, other, key=len)
+    shorter = min(len(one), len(other))
+    return longer[shorter:] in {(), (REST,)}

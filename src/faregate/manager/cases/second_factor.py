@@ -20,5 +20,5 @@ def demand_fresh(actor: Actor, now_ms: int) -> None:
     if now_ms - actor.second_factor_ms > FRESH_MS:
         raise SecondFactorNeeded(
             "Show your second factor again: POST /session/second-factor, or where the provider's counts "
-            "GET /sign-in/oidc?fresh=true."
+            "GET /sign-in/oidc?fresh=true. Who has none yet sets it up at POST /session/totp."
         )

@@ -5,7 +5,7 @@ when the second factor is shown again and when roles change; a new password or s
 """
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,9 +20,10 @@ from faregate.manager.database import people as rows
 from faregate.manager.database.engine import Database
 from faregate.manager.database.people import Token, User
 from faregate.manager.people import totp
-from faregate.manager.people.attempts import Attempts
+from faregate.manager.people.attempts import Attempts, Devices
+from faregate.manager.people.machine import make_token
 from faregate.manager.people.passwords import Passwords
-from faregate.manager.people.tokens import SESSION_PREFIX, Peppered, make_token, same
+from faregate.manager.people.tokens import SESSION_PREFIX, Peppered, same
 
 LIFE_MS: Final = 12 * 3_600_000
 """A session ends, however busy."""
@@ -35,13 +36,14 @@ _NOBODYS_SEED: Final = b"nobody's second factor"
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A session that was opened, or has a new id. ``cookie`` is shown here and never again; ``csrf`` goes
-    into the header ``X-Faregate-Csrf``.
+    into the header ``X-Faregate-Csrf``; ``device``: by which the browser is known from now on.
     """
 
     cookie: Secret = field(repr=False)
     csrf: str = field(repr=False)
     id: str
     expires_ms: int
+    device: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,15 @@ class SignIn:
         self._peppered = peppered
         self._passwords = passwords
         self._attempts = Attempts()
+        self._devices = Devices(peppered)
 
-    async def session_create(
-        self, name: str, password: str, code: str, *, address: str, request_id: str
+    async def session_create(  # noqa: PLR0913 - what is shown, and where it comes from
+        self, name: str, password: str, code: str, *, address: str, request_id: str, device: str = ""
     ) -> Opened:
-        """Signs in. Raises Unauthenticated, TooMany."""
+        """Signs in. ``device``: what the browser kept of an earlier time. Raises Unauthenticated, TooMany."""
         now = self._clock()
-        self._attempts.begin(name, address, now)
+        browser = self._devices.known(name, device, now)
+        self._attempts.begin(name, address, now, browser)
         async with reading(self._database) as connection:
             user = await rows.user_get(connection, name)
         known = await self._passwords.verify("" if user is None else user.password, password)
@@ -94,8 +98,8 @@ class SignIn:
             if step and not await rows.step_use(connection, name, step):
                 raise Unauthenticated(_NO)
             opened = await self.open_session(connection, person, now, now if step else 0)
-        self._attempts.succeeded(name, address)
-        return opened
+        self._attempts.succeeded(name, address, browser)
+        return replace(opened, device=self._devices.make(name, now))
 
     async def open_session(
         self, connection: AsyncConnection, person: Actor, now: int, second_ms: int, **detail: Json
@@ -145,7 +149,7 @@ class SignIn:
         """
         name = _session(actor)
         now = self._clock()
-        self._attempts.begin(actor.person, actor.address, now)
+        self._attempts.begin_own(actor.person, now)
         async with writing(self._database) as connection:
             user = await self._self(connection, actor)
             if user.totp is None:
@@ -159,7 +163,7 @@ class SignIn:
         if opened is None:
             await self.record("session.second_factor_refused", actor, actor.person, session=name)
             raise Unauthenticated("The code is wrong, or was used before.")
-        self._attempts.succeeded(actor.person, actor.address)
+        self._attempts.succeeded_own(actor.person)
         return opened
 
     async def renew(
@@ -231,7 +235,7 @@ class SignIn:
         """
         name = _session(actor)
         now = self._clock()
-        self._attempts.begin(actor.person, actor.address, now)
+        self._attempts.begin_own(actor.person, now)
         async with writing(self._database) as connection:
             user = await self._self(connection, actor)
             if user.totp_next is None:
@@ -247,7 +251,7 @@ class SignIn:
             await rows.user_update(connection, user.name, values)
             await rows.tokens_end(connection, user.name, kind="session", but=(name,))
             opened = await self.renew(connection, name, now, {"second_factor_ms": now})
-        self._attempts.succeeded(actor.person, actor.address)
+        self._attempts.succeeded_own(actor.person)
         return opened
 
     def _matching(self, user: User | None, code: str, now: int) -> int | None:
@@ -280,19 +284,19 @@ class SignIn:
         Unauthenticated, TooMany.
         """
         name = _session(actor)
-        self._attempts.begin(actor.person, actor.address, self._clock())
+        self._attempts.begin_own(actor.person, self._clock())
         async with reading(self._database) as connection:
             user = await self._self(connection, actor)
             session = await rows.token_get(connection, name)
         if user.external:
             if session is None or self._clock() - session.created_ms > FRESH_MS:
                 raise Unauthenticated("Sign in by the provider again: GET /sign-in/oidc?fresh=true.")
-            self._attempts.succeeded(actor.person, actor.address)
+            self._attempts.succeeded_own(actor.person)
             return user
         if not await self._passwords.verify(user.password, password):
             await self.record("user.password_refused", actor, user.name)
             raise Unauthenticated("The password is wrong.")
-        self._attempts.succeeded(actor.person, actor.address)
+        self._attempts.succeeded_own(actor.person)
         return user
 
     @staticmethod

@@ -39,7 +39,7 @@ class Tools:
     async def check(self, actor: Actor, text: str) -> Mapping[str, Any]:
         """What is wrong with a configuration. Raises Forbidden, TooMany, Invalid, Unavailable."""
         permits.demand_anywhere(actor, "see")
-        folder = await asyncio.to_thread(_folder, self._data)
+        folder = await asyncio.to_thread(folder_of_files, self._data)
         return await self._tool({"op": "check", "text": text, "folder": folder})
 
     async def openapi_import(
@@ -144,7 +144,7 @@ class _Base(msgspec.Struct):
     files: list[tuple[str, str]] = []
 
 
-def _folder(data: Path) -> str:
+def folder_of_files(data: Path) -> str:
     """The folder of the configuration file, below which entries may name files."""
     try:
         base = msgspec.json.decode((data / "base.json").read_bytes(), type=_Base)

@@ -41,6 +41,7 @@ class Request:
     places: tuple[frozenset[str], ...] = ()
     approvals: int = 0
     failure: str = ""
+    failure_code: str = ""
     replaced_by: str | None = None
     revision: int | None = None
     version: int = 1
@@ -184,6 +185,7 @@ def _request(row: "Row[Any]") -> Request:
         places,
         row.approvals,
         row.failure,
+        row.failure_code,
         row.replaced_by,
         row.revision,
         row.version,

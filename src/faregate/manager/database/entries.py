@@ -13,7 +13,7 @@ from faregate.kernel import canonical_json
 from faregate.manager.cases.differences import has_secret
 from faregate.manager.cases.domain import Change, Content, Entry, Json, Section
 from faregate.manager.cases.ports import Envelope
-from faregate.manager.database.tables import entries
+from faregate.manager.database.tables import entries, revisions
 
 _PURPOSE: Final = "entry"
 _ROWS_TOGETHER: Final = 500
@@ -106,6 +106,19 @@ class Entries:
             present.update({(row.section, row.name): self._entry(row) for row in found})
         return [(section, name, present.get((section, name))) for section, name in sorted(touched)]
 
+    async def former(
+        self, connection: AsyncConnection, section: Section, since_ms: int, size: int
+    ) -> list[tuple[str, Content]]:
+        """States of ``section`` that ended at ``since_ms`` or later, the last one first, at most ``size``."""
+        rows = await connection.execute(
+            select(entries)
+            .join(revisions, revisions.c.number == entries.c.until)
+            .where(entries.c.section == section, revisions.c.at_ms >= since_ms)
+            .order_by(entries.c.until.desc(), entries.c.name)
+            .limit(size)
+        )
+        return [(row.name, self._entry(row).content) for row in rows]
+
     async def of_revision(self, connection: AsyncConnection, number: int) -> list[Change]:
         """What revision ``number`` changed."""
         began = await connection.execute(select(entries).where(entries.c.since == number))
@@ -126,6 +139,16 @@ class Entries:
                 )
             )
         return changed
+
+    async def touched(
+        self, connection: AsyncConnection, first: int, last: int, visible: "ColumnElement[bool]"
+    ) -> set[int]:
+        """The revisions from ``first`` to ``last`` that changed an entry which is ``visible``."""
+        found: set[int] = set()
+        for column in (entries.c.since, entries.c.until):
+            wanted = select(column).where(column.between(first, last), visible).distinct()
+            found.update((await connection.execute(wanted)).scalars())
+        return found
 
     async def write(
         self, connection: AsyncConnection, revision: int, changes: Sequence[Change], origin: str

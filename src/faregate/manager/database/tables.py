@@ -165,6 +165,7 @@ changes: Final = Table(  # change requests: what waits for a second person, or f
     Column("places", Text, nullable=False, default="[]"),  # JSON: the scopes that each part lies in
     Column("approvals", Integer, nullable=False, default=0),  # how many it needs at least
     Column("failure", Text, nullable=False, default=""),  # why it could not be applied
+    Column("failure_code", Text, nullable=False, default=""),  # the same for programs
     Column("replaced_by", Text, nullable=True),  # the request that took its place when its base was stale
     Column("revision", _number, nullable=True),
     Column("version", Integer, nullable=False, default=1),

@@ -1,8 +1,9 @@
 """Who asks the admin API: the machine's own token, a token, or a person's session.
 
-Every failure is one answer, and takes one look into the database: what is unknown, ended, disabled or a key
-of the data plane cannot be told apart. Roles are read with each request, so what is taken from somebody is
-gone with the next one. When a credential was used is noted about once a minute, beside the request.
+Every failure of what is shown is one answer, and takes one look into the database: what is unknown, ended,
+disabled or a key of the data plane cannot be told apart. Roles are read with each request, so what is taken
+from somebody is gone with the next one. When a credential was used is noted about once a minute, beside the
+request.
 """
 
 import asyncio
@@ -11,20 +12,22 @@ from contextlib import suppress
 from typing import Final
 
 from faregate.kernel.secrets import Secret
+from faregate.manager.cases import permits
 from faregate.manager.cases.access import reading
 from faregate.manager.cases.domain import EVERYWHERE, LOCAL, MACHINE, Actor, Grant, Role
-from faregate.manager.cases.errors import Forbidden, Unauthenticated
+from faregate.manager.cases.errors import Forbidden, Unauthenticated, Unidentified
 from faregate.manager.cases.ports import Clock
 from faregate.manager.database import people as rows
 from faregate.manager.database.engine import Database, DatabaseError
 from faregate.manager.database.people import Token, User
-from faregate.manager.people.tokens import Peppered, same
+from faregate.manager.people.tokens import SESSION_PREFIX, Peppered, same
 
 IDLE_MS: Final = 30 * 60_000
 """A session that nobody uses ends."""
 NOTED_MS: Final = 60_000
 _SHOWN_BYTES_MAX: Final = 200
 _NOTES_MAX: Final = 1_000
+_SESSION: Final = SESSION_PREFIX.encode()
 _NO: Final = (
     "Sign in, or send a token of the manager: Authorization: Bearer fgm_... "
     "(`faregate` finds the machine's own)."
@@ -59,7 +62,9 @@ class Authenticator:
         address: str,
         request_id: str,
     ) -> Actor:
-        """Raises Unauthenticated; Forbidden for a session's unsafe request without its CSRF header."""
+        """Raises Unauthenticated; Forbidden for a cookie's unsafe request without the CSRF header. A session
+        that is shown as a bearer token, by the command line, needs none: no page has a browser send that.
+        """
         if authorization:
             scheme, _, token = authorization.partition(" ")
             shown = token.strip().encode("latin-1", "replace")
@@ -67,9 +72,10 @@ class Authenticator:
                 raise Unauthenticated(_NO)
             if same(shown, self._machine.reveal()):
                 return Actor(LOCAL, (Grant("owner"),), MACHINE, address=address, request_id=request_id)
-            return await self._known("token", shown, address, request_id)
+            kind = "session" if shown.startswith(_SESSION) else "token"
+            return await self._known(kind, shown, address, request_id)
         if not cookie:
-            raise Unauthenticated(_NO)
+            raise Unidentified(_NO)
         shown = cookie.encode("latin-1", "replace")
         actor = await self._known("session", shown, address, request_id)
         if unsafe and not same(csrf.encode("latin-1", "replace"), self._peppered.csrf(shown).encode()):
@@ -94,7 +100,7 @@ class Authenticator:
         grants = narrowed(user.grants, token.roles) if token.roles else user.grants
         credential = f"{kind}:{token.id}"
         if glass is not None:
-            grants = (*grants, Grant("owner", EVERYWHERE))
+            grants = (*grants, *(Grant("owner", scope) for scope in sorted(permits.breakable(grants))))
             credential = f"{credential} break-glass:{glass.id}"
         self._note(token, now)
         return Actor(

@@ -55,7 +55,7 @@ class CallRecords:
         """Raises ``LeafError`` for what is no line of the access log."""
         try:
             members: dict[str, _Member] = _plain.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return self._careful(line)
         time, about = self._prepared(members)
         consumer = members.get("consumer")

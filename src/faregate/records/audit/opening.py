@@ -98,7 +98,7 @@ def _adopt(tree: Tree, last: Checkpoint | None) -> None:
             raise _damaged(folder, f"its records are gone; {signed} were signed")
         tree.open_segment(0, 0)
         return
-    at = _begin_at(tree, segments, signed)
+    at = begin_at(tree, segments, signed)
     for index in range(at, len(segments)):
         first, path = segments[index]
         if first != tree.size:
@@ -111,7 +111,7 @@ def _adopt(tree: Tree, last: Checkpoint | None) -> None:
     tree.open_segment(first, end)
 
 
-def _begin_at(tree: Tree, segments: list[tuple[int, Path]], signed: int) -> int:
+def begin_at(tree: Tree, segments: list[tuple[int, Path]], signed: int) -> int:
     """The segment from which to read: the last one that begins no later than the last checkpoint, and of
     whose beginning the tree is known.
     """
