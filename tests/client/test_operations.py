@@ -235,11 +235,11 @@ def test_what_is_shown_once_is_in_no_repr() -> None:
 
 def test_an_operation_is_also_asked_for_by_its_id() -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
-        assert (request.method, str(request.url)) == ("GET", "http://manager/plans/g%2F1")
-        return httpx2.Response(200, json={"name": "g/1"})
+        assert (request.method, str(request.url)) == ("GET", "http://manager/plans/g%3F1")
+        return httpx2.Response(200, json={"name": "g?1"})
 
     with Client("http://manager", "t", transport=httpx2.MockTransport(answer)) as client:
-        assert client.ask("plan_get", {"name": "g/1"}) == {"name": "g/1"}
+        assert client.ask("plan_get", {"name": "g?1"}) == {"name": "g?1"}
         with pytest.raises(KeyError):
             client.ask("plan_get", {})
 

@@ -123,8 +123,12 @@ class Transport:
 
 
 def _segment(name: str) -> str:
-    """One segment of a path, which no name leads out of: dots alone would be taken for folders."""
-    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
+    """One segment of a path. Raises ClientError for what would lead to something else than is named: a
+    manager reads %2F as a slash, and dots alone are taken for folders.
+    """
+    if "/" in name or not name.strip("."):
+        raise ClientError(f"{name!r} is no name; nothing was sent")
+    return quote(name, safe="")
 
 
 def _pause(retry_after: str) -> float:

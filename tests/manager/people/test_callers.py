@@ -40,6 +40,18 @@ def test_the_manager_reads_it_as_the_gateway_does(peer: str, told: str, behind: 
         assert address_behind(told, peer, TRUSTED) == outbound.address_behind(told.encode(), peer, networks)
 
 
+@pytest.mark.parametrize(
+    ("peer", "told", "behind"),
+    [
+        ("::ffff:10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("::ffff:10.0.0.1", "", "10.0.0.1"),
+        ("::ffff:192.0.2.1", "203.0.113.9", "192.0.2.1"),
+    ],
+)
+def test_a_listener_for_both_families_knows_its_proxies(peer: str, told: str, behind: str) -> None:
+    assert address_behind(told, peer, TRUSTED) == behind
+
+
 def test_one_attacker_behind_a_proxy_locks_nobody_out(at_desk: AtDesk) -> None:
     async def test(desk: Desk) -> None:
         ann = await desk.user("ann")

@@ -267,7 +267,8 @@ def test_killed_again_and_again_while_it_writes_it_loses_nothing_that_was_acknow
     assert len(acts) == len(set(acts)), "none twice, though reports were sent again"
     calls = [record.object for record in stand if record.type == "call"]
     assert sorted(calls) == sorted(f"call:r{number}" for number in range(put))
-    assert sum(record.type == "audit.started" for record in stand) == KILLS + 1
+    started = sum(record.type == "audit.started" for record in stand)
+    assert 2 <= started <= KILLS + 1, "one that is killed before it could say so has not"
     assert sum(record.type == "audit.recovered" for record in stand) == len(
         list((folder_in(tmp_path) / "torn").iterdir())
     )

@@ -33,7 +33,7 @@ def address_of(request: Request) -> str:
     client = request.client
     peer = "" if client is None else client.host
     told = ",".join(request.headers.getlist("x-forwarded-for"))
-    return address_behind(told, peer, management(request).trusted()) if told else peer
+    return address_behind(told, peer, management(request).trusted())
 
 
 async def actor(request: Request, house: Annotated[Management, Depends(management)]) -> Actor:

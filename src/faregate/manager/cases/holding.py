@@ -7,6 +7,7 @@ that the hash tells nothing of a secret. What has no person behind it, a service
 filed as a draft: a person makes it theirs before another may approve it.
 """
 
+import asyncio
 import base64
 import hashlib
 import secrets
@@ -287,14 +288,17 @@ class Holding:
         for one in changed:
             if one.after is None:
                 after.pop(one.name, None)
-        whole = Whole(before, after)
-        if whole.weakens(weakens):
+        # In threads: with a thousand APIs it is a second of work, and others are served meanwhile.
+        whole = await asyncio.to_thread(Whole, before, after)
+        if await asyncio.to_thread(whole.weakens, weakens):
             return True
         if not whole.grows:
             return False
         since = self._committing.clock() - REMEMBERED_MS
         former = await self._committing.entries.former(connection, "apis", since, FORMER_MAX + 1)
-        return len(former) > FORMER_MAX or whole.weakens_former(former, weakens)
+        if len(former) > FORMER_MAX:
+            return True
+        return await asyncio.to_thread(whole.weakens_former, former, weakens)
 
     async def _apis(self, connection: AsyncConnection) -> dict[str, Content]:
         """All APIs as they stand, the database's and the file's."""

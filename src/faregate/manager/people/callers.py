@@ -16,22 +16,32 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 def address_behind(forwarded_for: str, peer: str, trusted: tuple[str, ...]) -> str:
     """The nearest address that is no trusted proxy. What does not parse ends the search."""
     networks = _networks(trusted)
+    peer = _plain(peer)
     if not networks or not _is_trusted(peer, networks):
         return peer
     client = peer
     for entry in reversed(forwarded_for.split(",")):
         text = entry.strip()
         try:
-            address = ipaddress.ip_address(text)
+            ipaddress.ip_address(text)
         except ValueError:
             break
         if "%" in text:
             break  # a scope is free text, and means nothing on another machine
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        client = str(mapped or address)
+        client = _plain(text)
         if not _is_trusted(client, networks):
             break
     return client
+
+
+def _plain(text: str) -> str:
+    """An address as it is written; an IPv4 address that a listener for both families maps, as itself."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 @lru_cache(4)
