@@ -23,8 +23,10 @@ CLEARLY_FASTER: Final = 0.85
 """Share of an earlier candidate's time that a later one must stay under to be preferred: well outside the
 spread of the measurement (3 %), well inside what profile-guided optimisation brings (20-30 %)."""
 PROBE_TIMEOUT_S: Final = 30
-ROUNDS: Final = 2
-"""How often the candidates are measured, in turns, so that another load on the machine meets them alike."""
+ROUNDS: Final = 5
+"""How often the candidates are measured, in turns, so that another load on the machine meets them alike: by
+two, a busy machine chose one that is a third slower.
+"""
 
 _PROBE: Final = r"""
 import json, os, sys, time
