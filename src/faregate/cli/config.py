@@ -45,7 +45,7 @@ def show(
     if json:
         print(json_text.dumps(told))
     else:
-        print(as_yaml(told["sections"], [f"Revision {told['revision']}."]), end="")  # type: ignore[arg-type]
+        print(as_yaml(told["sections"], [f"Revision {told['revision']}."]), end="")  # type: ignore[arg-type]  # JSON
 
 
 @commands.command("list")

@@ -22,7 +22,7 @@ class PlainReader:
         if value is None:
             return () if param.multiple or param.nargs == -1 else None
         if _is_plain(value, param):
-            return Path(value) if param.type_descriptor.is_path else value  # type: ignore[arg-type]
+            return Path(value) if isinstance(value, str) and param.type_descriptor.is_path else value
         return type(param).get_runtime_param(param).coerce(value, param, ctx)
 
 

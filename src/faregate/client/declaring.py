@@ -156,7 +156,7 @@ class Has(Generic[_GroupT]):
 class Of(Has[_GroupT]):
     """A group of something that is named: ``client.routes("payments")``."""
 
-    @overload  # type: ignore[override]  # called with a name first
+    @overload  # type: ignore[override]  # a group of many is called with a name first
     def __get__(self, holder: None, owner: type) -> Self: ...
     @overload
     def __get__(self, holder: Group, owner: type) -> Callable[[str], _GroupT]: ...

@@ -1,7 +1,7 @@
 """The manager of this machine, and the token that its data folder holds: found without being told.
 
 The gateway on a data folder says where its manager listens; the token lies beside (``manager.token``, for who
-runs the gateway) and is made when the manager is first asked, so that a first look may have to ask.
+runs the gateway). The manager makes it as it starts: one that is about to is asked, and answers when it has.
 """
 
 import os
@@ -65,7 +65,7 @@ def _token(folder: Path, url: str) -> str:
     path = folder / TOKEN_FILE
     why = ""
     try:
-        if not path.exists():  # the manager makes it when it is first asked
+        if not path.exists():  # the manager is starting: its socket is there before it
             why = _said(httpx2.get(f"{url}/revisions", timeout=_OPEN_S, trust_env=False))
         return path.read_text("ascii").strip()
     except PermissionError:

@@ -24,7 +24,7 @@ def command() -> Any:
     """The class of ``build_ext`` that compiles this way."""
     usual: Any = import_module("setuptools.command.build_ext").build_ext
 
-    class Build(usual):  # type: ignore[misc]
+    class Build(usual):  # type: ignore[misc]  # loaded by name: setuptools is there only where it compiles
         def build_extensions(self) -> None:
             if all(hasattr(self.compiler, name) for name in ("_setup_compile", "_get_cc_args", "_compile")):
                 self.compiler.compile = partial(_compile, self.compiler)

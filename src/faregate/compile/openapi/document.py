@@ -63,7 +63,7 @@ class Document:
             found = json_pointer.ABSENT
         if found is json_pointer.ABSENT:
             raise DocumentError(f"{shown(reference)} leads nowhere", pointer)
-        return found  # type: ignore[return-value]
+        return found  # type: ignore[return-value]  # what lies in a Value is one
 
     def node(self, value: Value, pointer: str) -> tuple[Node, str]:
         """The mapping that ``value``, at ``pointer``, is or refers to, and where it stands. Raises
