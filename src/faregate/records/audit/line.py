@@ -116,7 +116,7 @@ class Line:
             return
         self._bytes_in += len(lines)
         self._calls.append((lines, count))
-        if not self._gathering:  # else it looks by itself
+        if not self._gathering or self._bytes_in - self._bytes_out >= _BATCH_BYTES:  # else it looks by itself
             self._stir()
 
     def put(self, waiting: Waiting) -> bool:
@@ -162,10 +162,12 @@ class Line:
 
     def _gather(self) -> None:
         """Lets calls wait for others, until there is a batch of them, an event, or the end."""
-        if self._events or self._closing or self._bytes_in - self._bytes_out >= _BATCH_BYTES:
+        if self._bytes_in - self._bytes_out >= _BATCH_BYTES:
             return
         self._gathering = True
-        self._wake.wait(_GATHER_S)
+        self._wake.clear()  # of calls that came while others were sent
+        if not (self._events or self._closing):
+            self._wake.wait(_GATHER_S)
         self._gathering = False
 
     def _deliver(self) -> None:
