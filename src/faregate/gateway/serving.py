@@ -76,6 +76,7 @@ class Serving:
         kept = {key_of(listener) for listener in wanted}
         for key in [key for key in self._servers if key not in kept]:
             _, server = self._servers.pop(key)
+            await _let_in([server])
             address = server.sockets[0].getsockname()[:2]
             server.close()
             self._leave(key, address)
@@ -96,8 +97,14 @@ class Serving:
         else:
             self._servers[key] = listener, await self._open(listener, sock)
 
+    async def finish(self) -> None:
+        """No new connections; who has connected before is a client when this returns."""
+        await _let_in([server for _, server in self._servers.values()])
+        self.close()
+        await asyncio.sleep(0)  # who was accepted in the last turn of the loop is a client from the next on
+
     def close(self) -> None:
-        """No new connections."""
+        """No new connections, at once: the kernel resets those that nobody has accepted."""
         for task in self._leaving:
             task.cancel()
         for _, server in self._servers.values():
@@ -112,7 +119,7 @@ class Serving:
         times a second.
         """
         for key, sock in self._held.items():
-            waits = _has_waiting(sock)
+            waits = _has_waiting(sock.fileno())
             self._looks[key] = self._looks.get(key, 0) + 1 if waits else 0
             if self._looks[key] < _LOOKS_LEFT:
                 continue
@@ -150,7 +157,15 @@ class Serving:
             client.break_off()
 
 
-def _has_waiting(sock: socket.socket) -> bool:
+async def _let_in(servers: Sequence[asyncio.Server]) -> None:
+    """Accepts who waits at these. More may come all the time: it ends after as many as may have waited."""
+    for _ in range(BACKLOG):
+        await asyncio.sleep(0)  # a turn, in which uvloop accepts one at each
+        if not any(_has_waiting(sock.fileno()) for server in servers for sock in server.sockets):
+            return
+
+
+def _has_waiting(sock: int) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))

@@ -302,8 +302,7 @@ class WorkerProcess:
         self._health.leave()
         self._ledger.leave()
         self._feed.report()
-        self._serving.close()
-        await asyncio.sleep(0)  # who was accepted in this turn of the loop is a client from the next on
+        await self._serving.finish()
         now = time.monotonic()
         deadline = now + grace
         idle_until = min(now + idle, deadline)
