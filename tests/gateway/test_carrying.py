@@ -52,7 +52,7 @@ def test_chunks_become_a_length() -> None:
 
 def test_a_key_that_was_told_apart_goes_on() -> None:
     base = fields(JSON)
-    came = base.with_key(b"Host: a\r\nIdempotency-Key: k\r\n\r\n", b"k")
+    came = base.with_key(b"Host: a\r\nIdempotency-Key: ", b"k", b"\r\n\r\n")
     made, _ = carried_request(came, b'{"amount":1}', carried((RENAME,)))
     assert made.base is None
     assert made.idempotency_key == b"k"

@@ -187,7 +187,7 @@ CREDENTIAL_LINES = [
 ]  # fmt: skip
 
 
-FACTS = set(Fields.__annotations__) - {"prepared", "base", "passed"}
+FACTS = set(Fields.__annotations__) - {"prepared", "base", "passed", "before", "after"}
 
 
 def facts_of(parse: Callable[[bytes], Fields], section: bytes) -> object:
@@ -236,6 +236,66 @@ def test_a_section_that_is_known_but_for_its_idempotency_key_is_read_as_a_parser
     found = memory.keyed(section)
     if found is not None:
         assert facts_of(lambda _: found, section) == facts_of(lambda raw: parse_fields(raw, most), section)
+
+
+KEYS = [
+    b"k1",
+    b"k22",
+    b'"k 2"',
+    b"a,b",
+    b"",
+    b"\xe9",
+    b"k" * 256,
+    b"k" * 257,
+    b"k\r\nX-A: 1",
+    b"k\r\n\r\nGET / HTTP/1.1",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(CREDENTIAL_LINES), max_size=3),
+    st.lists(st.sampled_from(KEYS), min_size=2, max_size=6),
+    st.integers(0, 4),
+    st.sampled_from([b"", b"X-A: 2", b"Idempotency-Key: k1"]),
+)
+def test_a_section_that_differs_from_the_last_by_its_key_is_read_as_a_parser_would(
+    lines: list[bytes], keys: list[bytes], at: int, further: bytes
+) -> None:
+    memory = FieldsMemory(65_536, 128)
+    lines = [b"Host: a", *lines]
+    place = min(at, len(lines))
+
+    def section_of(key: bytes, more: bytes = b"") -> bytes:
+        told = [*lines[:place], b"Idempotency-Key: " + key, *lines[place:], *([more] if more else [])]
+        return b"".join(line + b"\r\n" for line in told) + b"\r\n"
+
+    try:
+        last = memory.recall(section_of(b"first"))
+    except Refusal:
+        return
+    for key in keys:
+        for more in (b"", further):
+            section = section_of(key, more)
+            ends = section.find(b"\r\n\r\n") + 4
+            found = sections.keyed_anew(last, b"POST / HTTP/1.1\r\n" + section + b"{}", 17)
+            if found is not None:
+                assert facts_of(lambda _, found=found: found, b"") == facts_of(
+                    lambda raw: parse_fields(raw, 128), section[:ends]
+                )
+                last = found
+
+
+def test_the_next_key_of_a_connection_is_known_without_a_look_up() -> None:
+    memory = FieldsMemory(65_536, 128)
+    head = b"Host: a\r\nA: 1\r\nidempotency-key: %b\r\nB: 2\r\n\r\n"
+    for _ in range(3):
+        last = memory.recall(head % b"first")
+    for key in (b"other", b"a-longer-one", b"k"):
+        found = sections.keyed_anew(last, b"POST / HTTP/1.1\r\n" + head % key + b"{}", 17)
+        assert found is not None
+        assert (found.idempotency_key, found.raw, found.base) == (key, head % key, last.base)
+        last = found
 
 
 def test_a_key_is_read_apart_only_where_no_limit_could_be_passed_by() -> None:

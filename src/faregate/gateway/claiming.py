@@ -115,7 +115,7 @@ class Claiming(Settling):
         self.phase = CLAIMING
         self._asked = CLAIM
         self.client.arm(self.now + GUARD_S, self.now)
-        keeping.keeper.ledger.claim(claim, self)
+        keeping.keeper.mover.claim(claim, self)
 
     def _ask_again(self) -> None:
         """The record was another attempt's; by now that may have ended."""
@@ -243,7 +243,7 @@ class Claiming(Settling):
         self.phase = MARKING
         self._asked = MARK
         self.client.arm(self.now + GUARD_S, self.now)
-        keeping.keeper.ledger.mark_sent(claim.key, claim.attempt, self)
+        keeping.keeper.mover.mark_sent(claim.key, claim.attempt, self)
 
     def _told_mark(self, standing: Standing) -> None:
         connection, self._marking = self._marking, None

@@ -8,11 +8,11 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from faregate.kernel.problems import Outcome, Refusal, Retry
-from faregate.policies.idempotency.step import Keying, fingerprint, verdict
+from faregate.policies.idempotency.step import KEY_BYTES_MAX, QUOTE, Keying, fingerprint, verdict
 from faregate.records.stored_answer import pack_answer, plain_body, shows_card_data
 from faregate.stores.ledger.about import About, encode_about, written
 from faregate.stores.ledger.moves import ABOUT_BYTES_MAX, ATTEMPT_BYTES, UNKNOWN, Claim
-from faregate.stores.ledger.protocol import Ledger
+from faregate.stores.ledger.protocol import Ledger, Mover
 from faregate.stores.ledger.sealing import Sealer
 
 if TYPE_CHECKING:
@@ -34,14 +34,23 @@ _TOGETHER: Final = 64
 class Recordkeeping:
     """One worker's ledger with what is needed to use it; another one where a revision names another store."""
 
-    __slots__ = ("_drawn", "_random", "ledger", "sealer", "secrets")
+    __slots__ = ("_drawn", "_mover", "_random", "ledger", "sealer", "secrets")
 
     def __init__(self, ledger: Ledger, secrets: "Secrets") -> None:
         self.ledger = ledger
         self.secrets = secrets
         self.sealer = Sealer(secrets)
+        self._mover: Mover | None = None
         self._random = b""
         self._drawn = 0
+
+    @property
+    def mover(self) -> Mover:
+        """Whom a call asks for its moves."""
+        mover = self._mover
+        if mover is None:  # made when a loop runs
+            mover = self._mover = self.ledger.mover
+        return mover
 
     def attempt(self) -> bytes:
         """A new attempt's name: random, so that nobody can speak for another's."""
@@ -91,7 +100,10 @@ class Keeping:
         """The caller's key where a header carries it; None: it has none. Raises ``Refusal``."""
         header = self.data.header
         if header == b"idempotency-key":
-            return self.keying.head_key(fields.idempotency_key)
+            key = fields.idempotency_key
+            if key is not None and fields.base is not None and len(key) <= KEY_BYTES_MAX and key[0] != QUOTE:
+                return key  # it was told apart, so it is visible ASCII
+            return self.keying.head_key(key)
         found = None
         for line in fields.lines:
             name, _, value = line.partition(b":")

@@ -19,6 +19,7 @@ from faregate.gateway.http1.request import (
     may_have_body,
     parse_head,
 )
+from faregate.gateway.http1.sections import keyed_anew
 from faregate.gateway.http1.targets import METHODS
 from faregate.gateway.lingering import LINGER_S, Lingering
 from faregate.gateway.outbound import plain_address
@@ -87,11 +88,12 @@ class ClientConnection(Lingering):
         if match is not None:
             at = match.end()
             fields = self._fields
-            if fields is not None and data.startswith(fields.raw, at):
-                end = at + len(fields.raw)  # the same fields as last time: their facts stand
+            if fields is not None and not data.startswith(fields.raw, at):
+                fields = self._fields = keyed_anew(fields, data, at)
+            if fields is not None:  # the same fields as last time, or but for the key: their facts stand
+                end = at + len(fields.raw)
             else:
                 end = data.find(b"\r\n\r\n", at - 2) + 4
-                fields = None
                 memory = self.plane.runtime.fields
                 if end > at and memory.section_bytes_max:
                     raw = data[at:end]

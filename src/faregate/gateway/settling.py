@@ -237,7 +237,7 @@ class Settling(Dispatching):
         self._asked = SETTLE
         now = self.plane.monotonic()
         self.client.arm(now + GUARD_S, now)
-        keeping.keeper.ledger.settle(claim.key, claim.attempt, state, sealed, self)
+        keeping.keeper.mover.settle(claim.key, claim.attempt, state, sealed, self)
 
     def _told_settle(self, standing: Standing) -> None:
         """It is stored, or could not be: either way the caller learns what became of its call."""
@@ -305,11 +305,11 @@ class Settling(Dispatching):
         assert keeping is not None
         self.attempt = b""
         self.call.idempotency = moves.STATE_NAMES[state]
-        keeping.keeper.ledger.settle(claim.key, claim.attempt, state, b"", None)
+        keeping.keeper.mover.settle(claim.key, claim.attempt, state, b"", None)
 
     def _withdraw(self) -> None:
         """Nothing was sent, and nothing will be."""
         claim, keeping = self._claim, self._keeping
         assert claim is not None
         assert keeping is not None
-        keeping.keeper.ledger.settle(claim.key, claim.attempt, moves.RELEASED, b"", None)
+        keeping.keeper.mover.settle(claim.key, claim.attempt, moves.RELEASED, b"", None)

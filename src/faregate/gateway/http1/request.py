@@ -107,12 +107,14 @@ class Fields:
     the body, so ``check_framing`` must be asked. ``close``: the connection ends with the answer.
     ``count``: lines of the section. ``prepared``: a place for the sender to keep what it made of these
     fields. ``base``: the same section without its ``Idempotency-Key``, where that was told apart; ``lines``
-    and ``passed`` are of the base then.
+    and ``passed`` are of the base then, and ``raw`` is ``before``, the key and ``after``.
     """
 
+    after: bytes = b""
     api_key: bytes | None = None
     base: "Fields | None" = None
     authorization: bytes | None = None
+    before: bytes = b""
     chunked: bool = False
     close: bool = False
     content_length: int = -1
@@ -147,12 +149,14 @@ class Fields:
         made.count += 1
         return made
 
-    def with_key(self, raw: bytes, key: bytes) -> "Fields":
-        """The facts of ``raw``, which differs from this section by the line of an idempotency key. ``lines``
-        and ``passed`` are without it.
+    def with_key(self, before: bytes, key: bytes, after: bytes) -> "Fields":
+        """The facts of ``before``, ``key`` and ``after``, which differ from this section by the line of an
+        idempotency key. ``lines`` and ``passed`` are without it.
         """
-        made = self._like(raw)
+        made = self._like(before + key + after)
+        made.after = after
         made.base = self
+        made.before = before
         made.count += 1
         made.idempotency_key = key
         return made

@@ -97,9 +97,9 @@ class FieldsMemory:
     def _with_key(self, base: Fields, raw: bytes, at: int, end: int) -> Fields | None:
         if base.idempotency_key is not None or base.count >= self._headers_max:
             return None  # two of them, or one line too many: parsing says what is wrong with that
-        key = raw[at + _IDEMPOTENCY_BEGINS : end]
-        plain = 0 < len(key) <= _KEY_BYTES_MAX and not key.translate(None, _VISIBLE)
-        return base.with_key(raw, key) if plain else None
+        begin = at + _IDEMPOTENCY_BEGINS
+        key = raw[begin:end]
+        return base.with_key(raw[:begin], key, raw[end:]) if _is_plain(key) else None
 
     def _but_for_credential(self, raw: bytes) -> Fields | None:
         """The facts of ``raw`` from those of the same section without its credential, when that is known.
@@ -148,6 +148,28 @@ class FieldsMemory:
             self._old, self._young = self._young, {}
             self.known = self._young.get
         self._young[raw] = fields
+
+
+def keyed_anew(fields: Fields, data: bytes, at: int) -> Fields | None:
+    """The facts of the section at ``at`` if it is ``fields`` with another idempotency key: the next call on a
+    connection mostly is. None: it is something else, or ``fields`` has no key that was told apart.
+    """
+    base = fields.base
+    old = fields.idempotency_key
+    if base is None or old is None or not data.startswith(fields.before, at):
+        return None
+    begin = at + len(fields.before)
+    end = begin + len(old)
+    if not data.startswith(fields.after, end):
+        end = data.find(b"\r\n", begin)
+        if end < 0 or not data.startswith(fields.after, end):
+            return None
+    key = data[begin:end]
+    return base.with_key(fields.before, key, fields.after) if _is_plain(key) else None
+
+
+def _is_plain(key: bytes) -> bool:
+    return 0 < len(key) <= _KEY_BYTES_MAX and not key.translate(None, _VISIBLE)
 
 
 def _key_line(raw: bytes) -> tuple[int, int]:

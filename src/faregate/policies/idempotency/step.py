@@ -37,8 +37,8 @@ _DETAILS: Final = {
 
 # Item, a String (RFC 8941 section 3.3.3) without parameters; or bare, as most SDKs send it
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
-_KEY_BYTES_MAX: Final = 255
-_QUOTE: Final = 0x22
+KEY_BYTES_MAX: Final = 255
+QUOTE: Final = 0x22
 _plainly_quoted: Final = re.compile(rb'"([!#-\[\]-~]{1,255})"').fullmatch
 _quoted: Final = re.compile(rb'"((?:[!#-\[\]-~]|\\["\\]){1,255})"').fullmatch
 _value: Final = re.compile(r"[!-~]{1,255}").fullmatch
@@ -66,8 +66,8 @@ class Keying:
         if value is None:
             return None
         if (
-            0 < len(value) <= _KEY_BYTES_MAX
-            and value[0] != _QUOTE
+            0 < len(value) <= KEY_BYTES_MAX
+            and value[0] != QUOTE
             and not value.translate(None, _VISIBLE)  # four times quicker than a pattern
         ):
             return value

@@ -7,7 +7,7 @@ and the resolver ask is awaited and raises ``LedgerError``.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from faregate.stores.ledger.moves import (
     ABOUT_BYTES_MAX,
@@ -107,6 +107,19 @@ class Figures(NamedTuple):
     bytes_max: int = 0
 
 
+class Mover(Protocol):
+    """The moves of a call, as ``Ledger`` has them."""
+
+    def claim(self, claim: Claim, teller: Teller) -> None:
+        """See ``Ledger``."""
+
+    def mark_sent(self, key: bytes, attempt: bytes, teller: Teller) -> None:
+        """Likewise."""
+
+    def settle(self, key: bytes, attempt: bytes, state: int, answer: bytes, teller: Teller | None) -> None:
+        """Likewise."""
+
+
 class Ledger:
     """One store, as one worker (or a command) uses it.
 
@@ -128,6 +141,11 @@ class Ledger:
     def away(self) -> str:
         """Why no key can be claimed now, lower_snake_case; empty when it can, as far as is known."""
         return ""
+
+    @property
+    def mover(self) -> Mover:
+        """What a call asks for its moves; its event loop runs. A store may have a shorter way than itself."""
+        return self
 
     # the moves of a call
 

@@ -49,6 +49,10 @@ class EmbeddedLedger(Ledger):
         """Known since the first try to connect."""
         return AWAY if self._connecting is not None and not self.link.connected else ""
 
+    @property
+    def mover(self) -> Link:
+        return self.link
+
     # the moves of a call
 
     def claim(self, claim: Claim, teller: Teller) -> None:
