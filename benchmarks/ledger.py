@@ -1,10 +1,13 @@
 """The scenario `ledger`: what it costs that no payment runs twice.
 
-One Faregate for each store, with the same payment on two routes, one of which keeps a ledger: `plain`,
-`claimed` (a key never used before: claimed, sent, settled, each durable) and `replay` (the keys of the
-round's claims once more). CPU is that of all processes of the gateway, kernel time in their calls included; a
-store's server is told apart. Kernel threads that write the disk's journal are charged to nobody. Both shared
-stores are set to lose nothing that they told: `appendfsync always`, `synchronous_commit on`.
+One Faregate for each store. The same payments, byte for byte but for the path, go to two routes, one of
+which keeps a ledger: `plain`, `claimed` (a key never used before: claimed, sent, settled, each durable) and
+`replay` (the keys of the round's claims once more); none of these is put into the audit tree, which is
+another promise. Beside them, to see what such a route costs in all: `audited`, claimed with the audit tree
+that a route with idempotency has by default, and `keyless`, plain without the caller's key. CPU is that of
+all processes of the gateway, kernel time in their calls included; a store's server is told apart. Kernel
+threads that write the disk's journal are charged to nobody. Both shared stores are set to lose nothing that
+they told: `appendfsync always`, `synchronous_commit on`.
 """
 
 import hashlib
@@ -33,29 +36,40 @@ from benchmarks.proofs import bearer
 from benchmarks.rounds import LatencyRound, Round, charge, measure_latency, warm_up
 from benchmarks.summary import cpu_by_number
 
-SERIES: Final = ("plain", "claimed", "replay")
+SERIES: Final = ("plain", "claimed", "replay", "keyless", "audited")
+_PATHS: Final = {"plain": "/v2/plain", "keyless": "/v2/plain", "audited": "/v2/audited"}
 RATE: Final = 500
 """Calls a second of the latency runs: within what a disk syncs in each store."""
 _FAR: Final = 100_000_000
 CLAIMED_MOST: Final = 2.0
 REPLAY_MOST: Final = 1.0
+"""Of a call that the same route forwards."""
+RATIOS: Final = (
+    ("claimed", "plain", CLAIMED_MOST),
+    ("replay", "claimed", REPLAY_MOST),
+    ("replay", "plain", 0.0),
+    ("claimed", "keyless", 0.0),
+    ("audited", "plain", 0.0),
+    ("audited", "keyless", 0.0),
+)
 _STORE: Final = "store"
 _START_S: Final = 20.0
 
 
 @dataclass(frozen=True)
 class LedgerRatio:
-    """CPU per call of ``series`` against plain, of one store; ``most`` is the promise."""
+    """CPU per call of ``series`` against that of ``base``, of one store; ``most`` is the promise, 0: none."""
 
     store: str
     series: str
+    base: str
     ratio: Spread
     most: float
 
     @property
     def verdict(self) -> str:
         """``kept`` or ``broken``; of a shared store nothing was promised."""
-        if self.store != "embedded":
+        if self.store != "embedded" or not self.most:
             return "-"
         return "kept" if self.ratio.median <= self.most else "broken"
 
@@ -72,18 +86,19 @@ class LedgerResult:
     missing: list[str] = field(default_factory=list)
 
     def ratios(self) -> list[LedgerRatio]:
-        """Claimed and replayed calls against plain ones, round by round; a store's server is left out."""
+        """``RATIOS``, round by round; a store's server is left out."""
         gateway = [_without_store(each) for each in self.rounds]
         stores = dict.fromkeys(each.contender for each in self.rounds)
         return [
             LedgerRatio(
                 store,
                 series,
-                paired_ratio(cpu_by_number(gateway, store, series), cpu_by_number(gateway, store, "plain")),
+                base,
+                paired_ratio(cpu_by_number(gateway, store, series), cpu_by_number(gateway, store, base)),
                 most,
             )
             for store in stores
-            for series, most in (("claimed", CLAIMED_MOST), ("replay", REPLAY_MOST))
+            for series, base, most in RATIOS
         ]
 
 
@@ -197,7 +212,7 @@ def _wait_for(port: int, name: str) -> None:
 
 
 class LedgerFaregate(Faregate):
-    """Faregate with one payment on two routes, of which one keeps a ledger in ``name``."""
+    """Faregate with one payment on three routes, two of which keep a ledger in ``name``."""
 
     url: str = ""
     server: Program | None = None
@@ -229,7 +244,8 @@ class LedgerFaregate(Faregate):
         }
         routes = [
             {"match": "POST /plain", "require": "payments:write", "idempotency": "off"},
-            {"match": "POST /kept", "require": "payments:write", "idempotency": "required"},
+            {"match": "POST /kept", "require": "payments:write", "idempotency": "required", "audit": "off"},
+            {"match": "POST /audited", "require": "payments:write", "idempotency": "required"},
         ]
         api = {
             "upstream": "payments",
@@ -268,11 +284,11 @@ def variant(name: str, url: str, server: Program | None) -> type[LedgerFaregate]
 
 def calls_of(series: str, all_tokens: Sequence[str], count: int, first: int) -> list[bytes]:
     """``count`` payments from serial ``first`` on; a replay's are the bytes of these claims."""
-    path = "/v2/plain" if series == "plain" else "/v2/kept"
+    path = _PATHS.get(series, "/v2/kept")
     made = []
     for serial in range(first, first + count):
         lines = bearer(all_tokens[serial % len(all_tokens)])
-        if series != "plain":
+        if series != "keyless":
             lines += (
                 f"\r\nIdempotency-Key: order-{serial:09d}-{hashlib.sha256(b'%d' % serial).hexdigest()[:16]}"
             )

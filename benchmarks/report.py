@@ -110,7 +110,14 @@ def front_text(result: FrontResult) -> str:
 def ledger_text(result: LedgerResult) -> str:
     """The tables of the scenario `ledger`."""
     ratio_rows = [
-        [each.series, each.store, each.ratio.text(2), f"{each.most:.2f}", each.verdict]
+        [
+            each.series,
+            each.base,
+            each.store,
+            each.ratio.text(2),
+            f"{each.most:.2f}" if each.most else "-",
+            each.verdict,
+        ]
         for each in result.ratios()
     ]
     busy = []
@@ -121,10 +128,10 @@ def ledger_text(result: LedgerResult) -> str:
         [series, each.contender, f"{each.result.p50_us:.0f}", f"{each.result.p99_us:.0f}"]
         for series, each in result.latency
     ]
-    against = "CPU per call / plain, the store's own apart"
+    against = "CPU per call, the store's own apart"
     parts = [
         _cpu_table(lines(result.rounds)),
-        table(["series", "store", against, "at most", "promise"], ratio_rows),
+        table(["series", "against", "store", against, "at most", "promise"], ratio_rows),
         table(["series", "store", "p99 ms, 64 connections, as fast as answers come"], busy),
         table(["series", f"store, at {RATE}/s", "p50 us", "p99 us"], latency),
     ]

@@ -19,7 +19,13 @@ def result(claimed_us: float) -> LedgerResult:
     made = LedgerResult(missing=["postgresql"])
     for number in range(3):
         for store, server in (("embedded", {}), ("redis", {"store": 1000.0})):
-            for series, cost in (("plain", 20.0), ("claimed", claimed_us), ("replay", 15.0)):
+            for series, cost in (
+                ("plain", 20.0),
+                ("claimed", claimed_us),
+                ("replay", 15.0),
+                ("keyless", 19.0),
+                ("audited", 50.0),
+            ):
                 made.rounds.append(a_round(store, series, number, worker=cost, **server))
                 made.p99_us.setdefault(f"{store} {series}", []).append(900 + number)
     return made
@@ -32,20 +38,27 @@ def test_a_replay_sends_the_bytes_of_its_claims_and_no_key_is_claimed_twice() ->
     assert claims[-1] != calls_of("claimed", ["one", "two"], 1, 60)[0]
 
 
-def test_a_plain_call_differs_by_its_route_and_the_missing_key_alone() -> None:
-    (plain,), (claim,) = calls_of("plain", ["one"], 1, 7), calls_of("claimed", ["one"], 1, 7)
-    key_line = claim[claim.index(b"Idempotency-Key") : claim.index(b"Content-Type")]
-    assert claim.replace(key_line, b"").replace(b"/v2/kept", b"/v2/plain") == plain
+def test_calls_differ_by_their_route_alone_and_the_keyless_one_by_its_key() -> None:
+    claim, plain, audited, keyless = (
+        calls_of(series, ["one"], 1, 7)[0] for series in ("claimed", "plain", "audited", "keyless")
+    )
+    assert claim.replace(b"/v2/kept", b"/v2/plain") == plain
+    assert claim.replace(b"/v2/kept", b"/v2/audited") == audited
+    key_line = plain[plain.index(b"Idempotency-Key") : plain.index(b"Content-Type")]
+    assert plain.replace(key_line, b"") == keyless
 
 
 def test_the_promise_is_held_by_the_gateway_without_the_stores_server() -> None:
-    ratios = {(each.store, each.series): each for each in result(39.0).ratios()}
+    ratios = {(each.store, each.series): each for each in result(39.0).ratios() if each.most}
     assert ratios["embedded", "claimed"].ratio.median == pytest.approx(1.95)
     assert ratios["embedded", "claimed"].verdict == "kept"
     assert ratios["redis", "claimed"].ratio.median == pytest.approx(1.95)
     assert ratios["redis", "claimed"].verdict == "-"
     assert ratios["embedded", "replay"].verdict == "kept"
-    broken = {(each.store, each.series): each.verdict for each in result(41.0).ratios()}
+    told = {(each.series, each.base): each for each in result(39.0).ratios() if each.store == "embedded"}
+    assert told["audited", "keyless"].ratio.median == pytest.approx(50 / 19)
+    assert told["audited", "keyless"].verdict == "-"
+    broken = {(each.store, each.series): each.verdict for each in result(41.0).ratios() if each.most}
     assert broken["embedded", "claimed"] == "broken"
 
 
