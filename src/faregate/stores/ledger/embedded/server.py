@@ -289,22 +289,25 @@ class Server:
         size = len(data)
         replies = peer.replies
         much = 0
-        while size - at >= 4:
-            end = at + wire.length_of(data, at)
+        while size - at >= wire.HEAD_BYTES:
+            length, what, number = wire.HEAD.unpack_from(data, at)
+            wire.check_length(length)
+            end = at + length
             if end > size:
                 break
             if much > ANSWERS_BYTES_MAX:
                 peer.stalled = True
                 break
-            reply = self._apply(peer, data, at, end)
+            reply = self._apply(peer, what, number, data, at, end)
             if reply:
                 replies.append(reply)
                 much += len(reply)
             at = end
         return at
 
-    def _apply(self, peer: Peer, data: bytes, at: int, end: int) -> bytes:
-        _, what, number = wire.HEAD.unpack_from(data, at)
+    def _apply(  # noqa: PLR0913, PLR0917 - a frame in the middle of what was read
+        self, peer: Peer, what: int, number: int, data: bytes, at: int, end: int
+    ) -> bytes:
         owner = peer.owner
         if owner is None:
             if what != wire.HELLO:

@@ -41,19 +41,16 @@ FOUND_HEAD: Final = struct.Struct("<IBIBI16s")
 FOUND_BYTES: Final = 30
 HELLO_FRAME: Final = struct.Struct("<IBIB8s")
 HELLO_BYTES: Final = 18
-_LENGTH: Final = struct.Struct("<I")
 
 
 class WireError(Exception):
     """The other end says what is no frame."""
 
 
-def length_of(data: bytes, at: int) -> int:
-    """The length of the frame at ``at``, of which four bytes are there. Raises ``WireError``."""
-    length = int(_LENGTH.unpack_from(data, at)[0])
+def check_length(length: int) -> None:
+    """Raises ``WireError`` for what no frame has."""
     if length < HEAD_BYTES or length > FRAME_BYTES_MAX:
         raise WireError(f"a frame of {length} bytes")
-    return length
 
 
 def hello(owner: bytes) -> bytes:
