@@ -6,13 +6,16 @@ order of the file.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeGuard
+from typing import Final, NamedTuple, TypeGuard
 
 from faregate.compile.walk import ANY, mapping, matches, sequence
 from faregate.model.addresses import split_host_port
 from faregate.model.diagnostics import Findings, TreePath, Value
 from faregate.model.interpolate import Unfilled
 from faregate.model.paths import Match, join, parse_match, parse_version_path, shape
+
+_KINDS: Final = ("api_key", "jwt", "mtls")
+_ID_PLACES: Final[dict[str, TreePath]] = {kind: (kind, "id") for kind in _KINDS}
 
 
 class PlacedRoute(NamedTuple):
@@ -103,42 +106,62 @@ def _is_known(value: Value) -> TypeGuard[str]:
 
 
 def _check_credentials(data: dict[str, Value], findings: Findings) -> None:
-    first: dict[tuple[str, str, str], TreePath] = {}
+    first: dict[tuple[str, str, str], tuple[str, int, TreePath]] = {}
     for consumer, entry in mapping(data.get("consumers")).items():
         for index, credential in enumerate(sequence(mapping(entry).get("credentials"))):
-            path: TreePath = ("consumers", consumer, "credentials", index)
-            for kind, identity, place, noun in identities(mapping(credential)):
-                known = first.setdefault((kind, *identity), (*path, *place))
-                if known != (*path, *place):
+            for identity in identities(mapping(credential)):
+                here = (consumer, index, identity.place)
+                known = first.setdefault(identity.claim, here)
+                if known is not here:
                     findings.add(
                         "duplicate_credential",
-                        (*path, *place),
-                        f"two credentials have the same {noun}",
-                        other=known,
+                        _credential_path(*here),
+                        f"two credentials have the same {identity.noun}",
+                        other=_credential_path(*known),
                     )
 
 
-def identities(credential: dict[str, Value]) -> Iterator[tuple[str, tuple[str, str], TreePath, str]]:
-    """What a credential proves and no other may: its kind and value, where it stands, what it is called."""
+def _credential_path(consumer: str, index: int, place: TreePath) -> TreePath:
+    return ("consumers", consumer, "credentials", index, *place)
+
+
+class Identity(NamedTuple):
+    """What a credential proves and no other may: ``claim``, the same for two that are in each other's way;
+    where it stands in the credential, and what it is called.
+    """
+
+    claim: tuple[str, str, str]
+    place: TreePath
+    noun: str
+
+
+def identities(credential: dict[str, Value]) -> list[Identity]:
+    """There may be 100,000 credentials: what is not written is not looked at."""
+    found: list[Identity] = []
+    for kind in _KINDS:
+        entry = credential.get(kind)
+        if isinstance(entry, dict):
+            identifier = entry.get("id")
+            if _is_known(identifier):
+                found.append(Identity(("id", identifier, ""), _ID_PLACES[kind], "id"))
     key, token, certificate = credential.get("api_key"), credential.get("jwt"), credential.get("mtls")
-    for kind, entry in (("api_key", key), ("jwt", token), ("mtls", certificate)):
-        identifier = entry.get("id") if isinstance(entry, dict) else None
-        if _is_known(identifier):
-            yield "id", (identifier, ""), (kind, "id"), "id"
     if isinstance(key, dict):
-        digest, hashed = key.get("sha256"), mapping(key.get("hmac")).get("digest")
+        digest = key.get("sha256")
         if _is_known(digest):
-            yield "key", (digest.lower(), ""), ("api_key", "sha256"), "key"
+            found.append(Identity(("key", digest.lower(), ""), ("api_key", "sha256"), "key"))
+        hashed = mapping(key["hmac"]).get("digest") if "hmac" in key else None
         if _is_known(hashed):
-            yield "key", (hashed.lower(), ""), ("api_key", "hmac", "digest"), "key"
+            found.append(Identity(("key", hashed.lower(), ""), ("api_key", "hmac", "digest"), "key"))
     if isinstance(token, dict):
         issuer, subject = token.get("issuer"), token.get("subject")
         if _is_known(issuer) and _is_known(subject):
-            yield "jwt", (issuer, subject), ("jwt", "subject"), "issuer and subject"
+            found.append(Identity(("jwt", issuer, subject), ("jwt", "subject"), "issuer and subject"))
     if isinstance(certificate, dict):
         fingerprint = certificate.get("sha256")
         if _is_known(fingerprint):
-            yield "mtls", (fingerprint.lower().replace(":", ""), ""), ("mtls", "sha256"), "fingerprint"
+            plain = fingerprint.lower().replace(":", "")
+            found.append(Identity(("mtls", plain, ""), ("mtls", "sha256"), "fingerprint"))
+    return found
 
 
 def _check_issuers(data: dict[str, Value], findings: Findings) -> None:

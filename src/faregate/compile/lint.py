@@ -59,7 +59,10 @@ def _lint_limits(config: Config, findings: Findings) -> None:
             findings.add(
                 "no_limits", ("plans", name), message, expected='limits: ["100/second"]', at_key=True
             )
-    if all(granted(consumer, config.groups).plan is not None for consumer in config.consumers.values()):
+    if all(
+        consumer.plan is not None or granted(consumer, config.groups).plan is not None
+        for consumer in config.consumers.values()
+    ):
         return
     for name, api in config.apis.items():
         if api.authenticate and not api.limits:

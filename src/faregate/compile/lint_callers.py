@@ -10,7 +10,6 @@ from hashlib import sha256
 from math import ceil
 from typing import Final
 
-from faregate.compile.grants import granted
 from faregate.compile.walk import mapping, value_at
 from faregate.model.apis import Api, Route
 from faregate.model.config import Config
@@ -63,7 +62,7 @@ def lint_callers(config: Config, data: dict[str, Value], wall: float, findings: 
                 "sample_credential", ("issuers", name, "secret"), message, expected="a secret of random bytes"
             )
     if all(  # else one with an error may hold it
-        set(known) == set(mapping(data.get(section)))
+        known.keys() == mapping(data.get(section)).keys()
         for section, known in (("consumers", config.consumers), ("groups", config.groups))
     ):
         _lint_permissions(config, data, findings)
@@ -73,18 +72,19 @@ def _lint_credentials(config: Config, wall: float, findings: Findings) -> None:
     samples = sample_digests()
     for name, consumer in config.consumers.items():
         for index, credential in enumerate(consumer.credentials):
-            path: TreePath = ("consumers", name, "credentials", index)
-            key = credential.api_key
+            key, token, certificate = credential.api_key, credential.jwt, credential.mtls
             if key is not None and key.sha256 in samples:
                 message = f"the digest of a key that everybody knows: anyone can call as `{name}`"
-                findings.add("sample_credential", (*path, "api_key", "sha256"), message, expected=_NEW_KEY)
+                place = ("consumers", name, "credentials", index, "api_key", "sha256")
+                findings.add("sample_credential", place, message, expected=_NEW_KEY)
             for kind, noun, term in (
                 ("api_key", "key", key),
-                ("jwt", "credential", credential.jwt),
-                ("mtls", "credential", credential.mtls),
+                ("jwt", "credential", token),
+                ("mtls", "credential", certificate),
             ):
                 if term is not None and term.expires is not None:
-                    _lint_end((*path, kind, "expires"), noun, term.expires - wall, findings)
+                    path: TreePath = ("consumers", name, "credentials", index, kind, "expires")
+                    _lint_end(path, noun, term.expires - wall, findings)
 
 
 def _lint_end(path: TreePath, noun: str, left_s: float, findings: Findings) -> None:
@@ -99,11 +99,11 @@ def _lint_end(path: TreePath, noun: str, left_s: float, findings: Findings) -> N
 
 def _lint_permissions(config: Config, data: dict[str, Value], findings: Findings) -> None:
     """One finding for each permission that nobody holds, at the first route that requires it."""
-    held = {
-        grant.partition("@")[0]
-        for consumer in config.consumers.values()
-        for grant in granted(consumer, config.groups).permissions
-    }
+    grants = {grant for consumer in config.consumers.values() for grant in consumer.permissions}
+    for group in {name for consumer in config.consumers.values() for name in consumer.groups}:
+        if group in config.groups:  # reported elsewhere
+            grants.update(config.groups[group].permissions)
+    held = {grant.partition("@")[0] for grant in grants}
     places: dict[str, list[TreePath]] = {}
     for name, api in config.apis.items():
         if api.authenticate:  # a public API cannot require anything; that is an error of its own

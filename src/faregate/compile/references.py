@@ -6,7 +6,7 @@ itself.
 
 from typing import Final
 
-from faregate.compile.walk import ANY, Pattern, mapping, matches
+from faregate.compile.walk import ANY, Pattern, mapping, matches, texts
 from faregate.model.diagnostics import Findings, TreePath, Value, nearest_name
 from faregate.model.interpolate import Unfilled, shown
 
@@ -31,6 +31,8 @@ EXPECTED_NAMES_MAX: Final = 12
 def check_references(data: dict[str, Value], findings: Findings) -> None:
     for pattern, section, noun in REFERENCES:
         names = mapping(data.get(section))
+        if texts(data, pattern) <= names.keys():
+            continue
         for path, value in matches(data, pattern):
             if isinstance(value, str) and value not in names:
                 report_unknown(path, value, noun, names, findings)

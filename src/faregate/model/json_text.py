@@ -1,15 +1,18 @@
 """JSON text to plain values at C speed, and positions only for those who ask.
 
-Large configurations (a hundred thousand consumers) come as JSON written by programs. The standard library's
-scanner reads them; it keeps no positions, so ``locate`` walks the text again when there is something to
-report, descending only where a wanted path leads and skipping all else. Duplicate keys, NaN and Infinity are
-refused.
+Large configurations (a hundred thousand consumers) come as JSON written by programs. msgspec reads them in a
+third of the standard library's time, but keeps the last of two equal keys: what it reads counts only where the
+colons of the text prove that there are none, and the standard library judges all the rest. Neither keeps
+positions, so ``locate`` walks the text again when there is something to report, descending only where a wanted
+path leads and skipping all else. Duplicate keys, NaN and Infinity are refused.
 """
 
 import json
 import re
 from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from faregate.model.yaml_text import DEPTH_MAX, Place, TextError
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from faregate.model.diagnostics import TreePath, Value
 
 _BLANKS: Final = re.compile(r"[ \t\n\r]*")
+_CONTAINERS: Final = frozenset({dict, list})
 _SKIP: Final = json.JSONDecoder().raw_decode
 
 
@@ -43,6 +47,24 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_mapping, parse_constant=_r
 def read_json(text: str) -> "Value":
     """The value. Raises ``TextError`` with its position."""
     try:
+        value: Value = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _read_exactly(text)
+    keys, deep = _measure(value)
+    if deep or _keys_max(text) != keys:
+        return _read_exactly(text)
+    return value
+
+
+def _keys_max(text: str) -> int:
+    """At least as many as the keys written in ``text``: each ends with a quote, and blanks may follow before
+    its colon. Also counts some colons in and before values.
+    """
+    return sum(text.count(before + ":") for before in '" \t\n\r')
+
+
+def _read_exactly(text: str) -> "Value":
+    try:
         value: Value = _DECODER.decode(text)
     except _DuplicateError:
         raise _first_duplicate(text) from None
@@ -52,17 +74,25 @@ def read_json(text: str) -> "Value":
         raise TextError("too_large", 1, 1, "too many levels of nesting") from None
     except ValueError:
         raise TextError("bad_yaml", 1, 1, "not JSON: NaN, Infinity or a number of too many digits") from None
-    if _is_deep(value):
+    if _measure(value)[1]:
         raise TextError("too_large", 1, 1, f"more than {DEPTH_MAX} levels of nesting")
     return value
 
 
-def _is_deep(value: "Value") -> bool:
-    level = [value] if isinstance(value, (dict, list)) else []
+def _measure(value: "Value") -> tuple[int, bool]:
+    """How many keys all mappings of ``value`` have, and whether it is deeper than ``DEPTH_MAX`` levels."""
+    keys = 0
+    mappings = [value] if isinstance(value, dict) else []
+    lists = [value] if isinstance(value, list) else []
     for _ in range(DEPTH_MAX + 1):
-        members = (container.values() if isinstance(container, dict) else container for container in level)
-        level = [member for some in members for member in some if isinstance(member, (dict, list))]
-    return bool(level)
+        keys += sum(map(len, mappings))
+        members = [one for some in mappings for one in some.values() if type(one) in _CONTAINERS]
+        members += [one for some in lists for one in some if type(one) in _CONTAINERS]
+        mappings = [one for one in members if isinstance(one, dict)]
+        lists = [one for one in members if isinstance(one, list)]
+        if not members:
+            return keys, False
+    return keys, True
 
 
 def locate(text: str, paths: "Iterable[TreePath]") -> Place:

@@ -221,7 +221,10 @@ def _places(value: Value, pattern: _Pattern, path: TreePath) -> Iterator[tuple[T
 # -- what the file says, as it runs --
 
 
-class _Entry(msgspec.Struct, omit_defaults=True):
+_NONE: Final[list[list[str | int]]] = []
+
+
+class _Entry(msgspec.Struct, omit_defaults=True, gc=False):
     """``file``: index in ``files``. ``filled``: places in ``content`` that ``${...}`` filled in."""
 
     section: str
@@ -260,9 +263,10 @@ def base_of(tree: Tree) -> bytes:
         if isinstance(source, ManagedSource):
             for place in source.credentials:
                 credentials[str(place[1])] = credentials.get(str(place[1]), 0) + 1
+    alone = len(tree.sources) == 1
     for section in TREE_SECTIONS:
         for name, content in tree.names(section).items():
-            source = tree.owner((section, name))
+            source = tree.root if alone else tree.owner((section, name))
             if isinstance(source, ManagedSource):
                 continue
             if id(source) not in files:
@@ -274,7 +278,7 @@ def base_of(tree: Tree) -> bytes:
                 left = own[: len(own) - credentials[name]]
                 kept = {key: value for key, value in content.items() if key != "credentials"}
                 content = {**kept, "credentials": left} if left else kept  # noqa: PLW2901 - its own part of it
-            filled = [list(place) for place in _filled(content, ())]
+            filled = [list(place) for place in _filled(content, ())] if source.has_references else _NONE
             entries.append(_Entry(section, name, files[id(source)], content, filled))
     return msgspec.json.encode(_Base(BASE_FORMAT, shown, entries), enc_hook=str)
 

@@ -52,6 +52,8 @@ class Source:
         self.text = ""
         self.value: Value = None
         self.hidden_lines: set[int] = set()
+        self.has_references = True
+        """Whether ``${...}`` may have filled in some of ``value``."""
         self.broken = False
         """Whether the text could not be read as a whole."""
         self._root: Place | None = None

@@ -79,7 +79,8 @@ class Tree:
             self.complete = False
             return
         own = Findings()
-        if "${" in source.text:
+        source.has_references = "${" in source.text
+        if source.has_references:
             source.value = Interpolation(source.path.parent, environ, own).apply(source.value)
         if isinstance(source.value, dict):
             self._merge(source, source.value, own)
