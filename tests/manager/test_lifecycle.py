@@ -42,6 +42,22 @@ async def called(house: House, version: str, hours_ago: int) -> None:
         await usage_add(connection, [row])
 
 
+def test_of_two_last_calls_the_later_counts_whoever_tells_it_first(in_house: InHouse) -> None:
+    async def test(house: House) -> None:
+        hour = START_MS // 3_600_000
+        rows = [
+            UsageRow(hour, "acme", "key_1", "payments", "v1", 2, 1, ms, "2xx") for ms in (7_000, 9_000, 8_000)
+        ]
+        async with house.management.database.writing() as connection:
+            for row in rows:
+                await usage_add(connection, [row])
+        told = (await house.client.get("/usage", params={"hours": 2})).json()["data"]
+        assert [(one["calls"], one["errors"]) for one in told] == [(6, 3)]
+        assert told[0]["last_seen"] == "1970-01-01T00:00:09.000Z"
+
+    in_house(test)
+
+
 async def state(house: House, version: str, to: str, force: bool = False, **more: str) -> Any:
     return await house.client.put(
         f"/apis/payments/versions/{version}/state",

@@ -62,7 +62,7 @@ def test_it_is_handed_over_by_itself_now_and_then(tmp_path: Path, monkeypatch) -
             await until(lambda: totals.readiness().connected == 1)
             record(worker, 3, times=2)
             await until(lambda: len(totals.usage) == 3)
-            assert {one.calls for one in totals.usage.recent()} == {2}
+            assert {one.calls for one in totals.usage.drain()} == {2}
             await worker.feed.close()
 
     run(scenario, tmp_path)

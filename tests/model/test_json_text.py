@@ -88,3 +88,78 @@ def test_what_is_refused_is_said_with_its_place(text: str, code: str, line: int,
     with pytest.raises(TextError) as caught:
         read_json(text)
     assert (caught.value.code, caught.value.line, caught.value.column) == (code, line, column)
+
+
+PAIRS = st.recursive(
+    st.integers(0, 9).map(str) | st.sampled_from(['"a"', '":"', '"\\":"', '"x: y"', "null"]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda members: f"[{','.join(members)}]")
+        | st.lists(
+            st.tuples(
+                st.sampled_from(["a", "b", ":", '\\"', "\\u0061"]), st.sampled_from(["", " ", "\n"]), inner
+            ),
+            max_size=3,
+        ).map(lambda pairs: "{" + ",".join(f'"{key}"{blank}:{value}' for key, blank, value in pairs) + "}")
+    ),
+    max_leaves=10,
+)
+
+
+def one_of_two_equal_keys(text: str) -> bool:
+    found = []
+
+    def look(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found.append(len(dict(pairs)) != len(pairs))
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=look)
+    return any(found)
+
+
+@given(PAIRS)
+def test_however_keys_are_written_two_equal_ones_are_refused(text: str) -> None:
+    if one_of_two_equal_keys(text):
+        with pytest.raises(TextError) as refused:
+            read_json(text)
+        assert refused.value.code == "duplicate_key"
+    else:
+        assert read_json(text) == json.loads(text)
+
+
+ODD = (
+    "-0",
+    "-0.0",
+    "1E5",
+    "1e400",
+    "1e-400",
+    "9007199254740993.0",
+    str(1 << 64),
+    "-" + "9" * 40,
+    '"\\ud800"',
+)
+NOT_JSON = (
+    "01",
+    "1.",
+    "-",
+    "[1,]",
+    "[1]x",
+    "{1:2}",
+    '"\t"',
+    '"\\x"',
+    "NaN",
+    "-Infinity",
+    "\u00a01",
+    "",
+    "9" * 5000,
+)
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_values_are_what_the_standard_library_reads(text: str) -> None:
+    assert repr(read_json(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", NOT_JSON)
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(TextError):
+        read_json(text)

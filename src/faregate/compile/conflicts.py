@@ -6,7 +6,7 @@ order of the file.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, TypeGuard
+from typing import Final, NamedTuple, TypeAlias, TypeGuard
 
 from faregate.compile.walk import ANY, mapping, matches, sequence
 from faregate.model.addresses import split_host_port
@@ -109,14 +109,14 @@ def _check_credentials(data: dict[str, Value], findings: Findings) -> None:
     first: dict[tuple[str, str, str], tuple[str, int, TreePath]] = {}
     for consumer, entry in mapping(data.get("consumers")).items():
         for index, credential in enumerate(sequence(mapping(entry).get("credentials"))):
-            for identity in identities(mapping(credential)):
-                here = (consumer, index, identity.place)
-                known = first.setdefault(identity.claim, here)
+            for claim, place, noun in identities(mapping(credential)):
+                here = (consumer, index, place)
+                known = first.setdefault(claim, here)
                 if known is not here:
                     findings.add(
                         "duplicate_credential",
                         _credential_path(*here),
-                        f"two credentials have the same {identity.noun}",
+                        f"two credentials have the same {noun}",
                         other=_credential_path(*known),
                     )
 
@@ -125,43 +125,43 @@ def _credential_path(consumer: str, index: int, place: TreePath) -> TreePath:
     return ("consumers", consumer, "credentials", index, *place)
 
 
-class Identity(NamedTuple):
-    """What a credential proves and no other may: ``claim``, the same for two that are in each other's way;
-    where it stands in the credential, and what it is called.
-    """
-
-    claim: tuple[str, str, str]
-    place: TreePath
-    noun: str
+Identity: TypeAlias = tuple[tuple[str, str, str], TreePath, str]
+"""What a credential proves and no other may: a claim, the same for two that are in each other's way; where it
+stands in the credential; what it is called. A plain tuple, for there may be 200,000.
+"""
 
 
 def identities(credential: dict[str, Value]) -> list[Identity]:
-    """There may be 100,000 credentials: what is not written is not looked at."""
+    """All that ``credential`` claims."""
     found: list[Identity] = []
     for kind in _KINDS:
         entry = credential.get(kind)
         if isinstance(entry, dict):
             identifier = entry.get("id")
             if _is_known(identifier):
-                found.append(Identity(("id", identifier, ""), _ID_PLACES[kind], "id"))
+                found.append((("id", identifier, ""), _ID_PLACES[kind], "id"))
+    _add_proofs(credential, found)
+    return found
+
+
+def _add_proofs(credential: dict[str, Value], found: list[Identity]) -> None:
     key, token, certificate = credential.get("api_key"), credential.get("jwt"), credential.get("mtls")
     if isinstance(key, dict):
         digest = key.get("sha256")
         if _is_known(digest):
-            found.append(Identity(("key", digest.lower(), ""), ("api_key", "sha256"), "key"))
+            found.append((("key", digest.lower(), ""), ("api_key", "sha256"), "key"))
         hashed = mapping(key["hmac"]).get("digest") if "hmac" in key else None
         if _is_known(hashed):
-            found.append(Identity(("key", hashed.lower(), ""), ("api_key", "hmac", "digest"), "key"))
+            found.append((("key", hashed.lower(), ""), ("api_key", "hmac", "digest"), "key"))
     if isinstance(token, dict):
         issuer, subject = token.get("issuer"), token.get("subject")
         if _is_known(issuer) and _is_known(subject):
-            found.append(Identity(("jwt", issuer, subject), ("jwt", "subject"), "issuer and subject"))
+            found.append((("jwt", issuer, subject), ("jwt", "subject"), "issuer and subject"))
     if isinstance(certificate, dict):
         fingerprint = certificate.get("sha256")
         if _is_known(fingerprint):
             plain = fingerprint.lower().replace(":", "")
-            found.append(Identity(("mtls", plain, ""), ("mtls", "sha256"), "fingerprint"))
-    return found
+            found.append((("mtls", plain, ""), ("mtls", "sha256"), "fingerprint"))
 
 
 def _check_issuers(data: dict[str, Value], findings: Findings) -> None:

@@ -44,8 +44,8 @@ def claims(key: Key, content: Value) -> Iterator[object]:
     section, name = key
     if section == "consumers":
         for credential in sequence(mapping(content).get("credentials")):
-            for identity in identities(mapping(credential)):
-                yield identity.claim
+            for claim, _, _ in identities(mapping(credential)):
+                yield claim
             subject = mapping(mapping(credential).get("mtls")).get("subject")
             if isinstance(subject, str):
                 yield "subject", _subject(subject)

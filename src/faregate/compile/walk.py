@@ -16,8 +16,8 @@ Pattern = tuple[str, ...]
 
 
 def matches(value: Value, pattern: Pattern, path: TreePath = ()) -> Iterator[tuple[TreePath, Value]]:
-    """Every place that ``pattern`` leads to, with its value, in the order of the tree; ``ANY`` stands for each
-    key or index.
+    """Every place that ``pattern`` leads to, with its value, in the tree's order; ``ANY`` stands for each key
+    or index.
     """
     if not values(value, pattern):
         return  # most patterns of a hundred thousand consumers lead nowhere: no path is built for them
@@ -26,7 +26,9 @@ def matches(value: Value, pattern: Pattern, path: TreePath = ()) -> Iterator[tup
         if step == ANY:
             found = [((*above, key), member) for above, one in found for key, member in _members(one)]
         else:
-            found = [((*above, step), one[step]) for above, one in found if isinstance(one, dict) and step in one]
+            found = [
+                ((*above, step), one[step]) for above, one in found if isinstance(one, dict) and step in one
+            ]
     yield from found
 
 

@@ -23,7 +23,7 @@ class Credential(Declared):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Credential":
-        if sum(form is not None for form in (self.jwt, self.api_key, self.mtls)) != 1:
+        if (self.jwt is None) + (self.api_key is None) + (self.mtls is None) != 2:
             raise fault("bad_value", "a credential is one thing", "exactly one of jwt, api_key, mtls")
         return self
 

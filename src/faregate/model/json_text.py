@@ -1,10 +1,10 @@
 """JSON text to plain values at C speed, and positions only for those who ask.
 
-Large configurations (a hundred thousand consumers) come as JSON written by programs. msgspec reads them in a
-third of the standard library's time, but keeps the last of two equal keys: what it reads counts only where the
-colons of the text prove that there are none, and the standard library judges all the rest. Neither keeps
-positions, so ``locate`` walks the text again when there is something to report, descending only where a wanted
-path leads and skipping all else. Duplicate keys, NaN and Infinity are refused.
+Large configurations (a hundred thousand consumers) come as JSON written by programs. msgspec reads them in
+a third of the standard library's time, but keeps the last of two equal keys: what it reads counts only where
+the colons of the text prove that there are none, and the standard library judges all the rest. Neither keeps
+positions, so ``locate`` walks the text again when there is something to report, descending only where a
+wanted path leads and skipping all else. Duplicate keys, NaN and Infinity are refused.
 """
 
 import json

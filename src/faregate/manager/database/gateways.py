@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faregate.manager.database.tables import gateways, usage
@@ -50,8 +50,11 @@ async def gateway_list(connection: AsyncConnection) -> Sequence[GatewayState]:
 
 
 async def usage_add(connection: AsyncConnection, rows: Iterable[UsageRow]) -> None:
-    """Adds what was counted to the sums of its hours."""
+    """Adds what was counted to the sums of its hours; of two last calls the later one counts, whichever
+    machine tells it first.
+    """
     for row in rows:
+        later = case((usage.c.last_ms > row.last_ms, usage.c.last_ms), else_=row.last_ms)
         here = (
             (usage.c.hour == row.hour)
             & (usage.c.consumer == row.consumer)
@@ -65,7 +68,7 @@ async def usage_add(connection: AsyncConnection, rows: Iterable[UsageRow]) -> No
             .values(
                 calls=usage.c.calls + row.calls,
                 errors=usage.c.errors + row.errors,
-                last_ms=row.last_ms,
+                last_ms=later,
             )
         )
         if not done.rowcount:
