@@ -5,6 +5,7 @@ before each test.
 """
 
 import functools
+import gc
 import os
 import re
 import shutil
@@ -37,6 +38,20 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.mkdtemp(prefix="faregate-tests-")
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         config.add_cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:  # noqa: ARG001 - pytest's name
+    """What there is once all tests are known stays to the end: no collection of garbage walks it, neither while it grows nor in each
+    test that collects: a fifth of the time of the quick ones.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

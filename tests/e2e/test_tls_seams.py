@@ -67,6 +67,13 @@ class World:
         self.mode = mode
         self.gateway.reload_and_wait(self._make(self.gateway.port, self.gateway.manager_port))
 
+    def be(self, mode: str | None) -> "World":
+        """Speaks as ``mode`` says, and its upstream has seen nothing: as one that has just started."""
+        if self.mode != mode:
+            self.turn(mode)
+        self.upstream.clear()
+        return self
+
     def caller(self) -> TlsCaller:
         """Who connects as the listener asks for, and shows no certificate."""
         return PlainCaller(self.gateway.port) if self.mode is None else TlsCaller(self.gateway.port)
@@ -75,10 +82,16 @@ class World:
 Start = Callable[[str | None], World]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """For tests that leave it running; each brings it by a reload to where it begins."""
     with ExitStack() as stack:
-        yield lambda mode: World(tmp_path, stack, mode)
+        yield World(tmp_path_factory.mktemp("seams"), stack, None)
+
+
+@pytest.fixture
+def start(shared: World) -> Start:
+    return shared.be
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -172,18 +185,19 @@ IDLE_IS_OVER_S = 1.3
 
 
 @pytest.fixture
-def draining(start: Start) -> Iterator[tuple[World, socket.socket]]:
+def draining(tmp_path: Path) -> Iterator[tuple[World, socket.socket]]:
     """A gateway that was told to stop, and a connection to it whose handshake has not begun."""
-    world = start("none")
-    with socket.create_connection(("127.0.0.1", world.gateway.port), TIMEOUT_S) as early:
-        with world.caller() as caller:  # behind it in the queue
-            assert caller.ask("/open/v1/x").status == 200
-        os.kill(world.gateway.pid, signal.SIGTERM)
-        time.sleep(IDLE_IS_OVER_S)
-        yield world, early
-    assert world.gateway.wait_exit() == 0
-    assert "Traceback" not in world.gateway.stderr
-    world.gateway.kill()  # which forgets it: it has ended
+    with ExitStack() as stack:
+        world = World(tmp_path, stack, "none")
+        with socket.create_connection(("127.0.0.1", world.gateway.port), TIMEOUT_S) as early:
+            with world.caller() as caller:  # behind it in the queue
+                assert caller.ask("/open/v1/x").status == 200
+            os.kill(world.gateway.pid, signal.SIGTERM)
+            time.sleep(IDLE_IS_OVER_S)
+            yield world, early
+        assert world.gateway.wait_exit() == 0
+        assert "Traceback" not in world.gateway.stderr
+        world.gateway.kill()  # which forgets it: it has ended
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.7])
