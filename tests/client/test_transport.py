@@ -2,12 +2,14 @@
 
 import json
 import socket
+import ssl
 import traceback
 
 import httpx2
 import pytest
 
 from faregate.client import Client, ClientError, Refused, ShownOnce, Unreachable, Waiting
+from faregate.client.transport import _trust
 
 
 class Line:
@@ -248,3 +250,18 @@ def test_a_token_in_any_script_is_the_managers_to_refuse() -> None:
 def test_what_is_no_url_is_said(url: str) -> None:
     with pytest.raises(ClientError, match="is not a URL such as"):
         Client(url, "fgm_secret")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9090", "HTTP://127.0.0.1:9090"])
+def test_who_asks_in_clear_reads_no_authorities_and_trusts_none(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(**_: object) -> None:
+        raise AssertionError("certificates were read")
+
+    monkeypatch.setattr("httpcore2.default_ssl_context", read)
+    Client(url, "fgm_secret").close()
+    context = _trust(url)
+    assert isinstance(context, ssl.SSLContext)
+    assert (context.verify_mode, context.cert_store_stats()["x509"]) == (ssl.CERT_REQUIRED, 0)
+    assert _trust("https://127.0.0.1:9090") is True
