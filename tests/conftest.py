@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:  # noqa: ARG001 - pytest's name
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """What there is once all tests are known stays to the end: no collection of garbage walks it, neither while it grows nor in each
     test that collects: a fifth of the time of the quick ones.
     """
