@@ -31,10 +31,10 @@ def claim_after_send() -> None:
     """Workers do not wait for the claim: the call is sent while it is made."""
     import asyncio
 
-    from faregate.stores.ledger.embedded.client import EmbeddedLedger
+    from faregate.stores.ledger.embedded.link import Link
     from faregate.stores.ledger.protocol import GRANTED, Standing, Teller
 
-    ask = EmbeddedLedger.claim
+    ask = Link.claim
 
     class Nobody(Teller):
         def ledger_told(self, standing: Standing) -> None:
@@ -44,7 +44,7 @@ def claim_after_send() -> None:
         asyncio.get_running_loop().call_soon(teller.ledger_told, Standing(GRANTED))
         ask(self, asked, Nobody())
 
-    EmbeddedLedger.claim = claim  # type: ignore[method-assign]
+    Link.claim = claim  # type: ignore[method-assign]
 
 
 def claim_not_durable() -> None:
@@ -103,10 +103,10 @@ def sent_reclaimed() -> None:
 
 def fail_open() -> None:
     """A call is sent although its ledger is away."""
-    from faregate.stores.ledger.embedded.client import EmbeddedLedger
+    from faregate.stores.ledger.embedded.link import Link
     from faregate.stores.ledger.protocol import GRANTED, UNAVAILABLE, Standing, Teller
 
-    ask = EmbeddedLedger.claim
+    ask = Link.claim
 
     class Optimist(Teller):
         def __init__(self, teller: Teller) -> None:
@@ -115,7 +115,7 @@ def fail_open() -> None:
         def ledger_told(self, standing: Standing) -> None:
             self.teller.ledger_told(Standing(GRANTED) if standing.kind == UNAVAILABLE else standing)
 
-    EmbeddedLedger.claim = lambda self, claim, teller: ask(self, claim, Optimist(teller))  # type: ignore[method-assign]
+    Link.claim = lambda self, claim, teller: ask(self, claim, Optimist(teller))  # type: ignore[method-assign]
 
 
 MUTANTS = {
