@@ -66,3 +66,45 @@ def test_who_has_connected_before_a_listener_closes_is_answered(how: str) -> Non
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(play())
+
+
+def test_a_drain_and_a_listener_that_goes_at_once_harm_each_other_not() -> None:
+    async def play() -> None:
+        sockets = [socket.create_server(("127.0.0.1", 0), backlog=500) for _ in range(2)]
+        listeners = [Listener("127.0.0.1", sock.getsockname()[1]) for sock in sockets]
+        addresses = [sock.getsockname() for sock in sockets]
+        serving = Serving(asyncio.get_running_loop(), cast("Plane", _Plane()), lambda _: _Echo)
+        await serving.follow(listeners, dict(zip(map(key_of, listeners), sockets, strict=True)))
+        callers = callers_of(addresses[0], 20)
+        await asyncio.gather(serving.follow([], {}), serving.finish())
+        assert set(await answers(callers)) == {b"hello"}
+        for address in addresses:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address, timeout=5)
+        serving.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(play())
+
+
+def test_a_listener_that_goes_is_closed_though_its_reload_is_cut_short() -> None:
+    async def play() -> None:
+        sock = socket.create_server(("127.0.0.1", 0), backlog=500)
+        address = sock.getsockname()
+        listener = Listener("127.0.0.1", address[1])
+        serving = Serving(asyncio.get_running_loop(), cast("Plane", _Plane()), lambda _: _Echo)
+        await serving.follow([listener], {key_of(listener): sock})
+        callers = callers_of(address, 20)
+        task = asyncio.ensure_future(serving.follow([], {}))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5)
+        for caller in callers:
+            caller.close()
+        serving.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(play())

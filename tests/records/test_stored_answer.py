@@ -124,6 +124,11 @@ def test_every_name_of_sensitive_data_is_found(name: str) -> None:
     assert shows_card_data(b"a=1&%b=123" % name.encode())
 
 
+@pytest.mark.parametrize("body", [rb'{"cvv":"123","cvv":""}', rb'{"a":"\u0034111111111111111","a":1}'])
+def test_a_name_that_stands_twice_hides_nothing(body: bytes) -> None:
+    assert shows_card_data(body)
+
+
 def test_what_cannot_be_looked_into_counts_as_card_data() -> None:
     assert shows_card_data(b"\x1b\x00", b"br")
     assert shows_card_data(b"no gzip", b"gzip")

@@ -25,6 +25,7 @@ _LOOK_S: Final = 0.05
 _LOOKS_LEFT: Final = 3
 """At so many looks in a row connections wait at a listener held closed: then no other worker takes them."""
 _ENDED_AT_ONCE: Final = 256
+_LET_IN_S: Final = 1.0
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 ProtocolFor = Callable[[Listener], Callable[[], asyncio.Protocol]]
@@ -75,10 +76,14 @@ class Serving:
             sock.close()
         kept = {key_of(listener) for listener in wanted}
         for key in [key for key in self._servers if key not in kept]:
-            _, server = self._servers.pop(key)
-            await _let_in([server])
+            _, server = self._servers.pop(key, (None, None))
+            if server is None:
+                continue  # the worker drains by now
             address = server.sockets[0].getsockname()[:2]
-            server.close()
+            try:
+                await _let_in([server])
+            finally:
+                server.close()
             self._leave(key, address)
 
     def _taken_over(self, fresh: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
@@ -158,9 +163,14 @@ class Serving:
 
 
 async def _let_in(servers: Sequence[asyncio.Server]) -> None:
-    """Accepts who waits at these. More may come all the time: it ends after as many as may have waited."""
+    """Accepts who waits at these. More may come all the time, or accepting may fail: it ends after as many as
+    may have waited, and in a second.
+    """
+    deadline = time.monotonic() + _LET_IN_S
     for _ in range(BACKLOG):
         await asyncio.sleep(0)  # a turn, in which uvloop accepts one at each
+        if time.monotonic() > deadline:
+            return
         if not any(_has_waiting(sock.fileno()) for server in servers for sock in server.sockets):
             return
 

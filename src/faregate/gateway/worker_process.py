@@ -302,10 +302,10 @@ class WorkerProcess:
         self._health.leave()
         self._ledger.leave()
         self._feed.report()
-        await self._serving.finish()
         now = time.monotonic()
         deadline = now + grace
         idle_until = min(now + idle, deadline)
+        await self._serving.finish()
         while (now := time.monotonic()) < deadline and (  # noqa: ASYNC110 - counters, not an event
             self._fronts.handshakes
             or plane.awaits_calls(now)

@@ -13,8 +13,7 @@ import zlib
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
-import msgspec
-
+from faregate.kernel.strict_json import DoubledError, decode_value
 from faregate.records.masking import SENSITIVE_NAMES, fold
 from faregate.records.recognise import CARD_DIGITS_MAX, mask_cards
 
@@ -139,10 +138,14 @@ def shows_card_data(body: bytes, encoding: bytes = b"") -> bool:
     text = body.decode("utf-8", "replace")
     if digits and mask_cards(text) != text:
         return True
-    if not telling:
-        return False
+    return telling and _names_card_data(body, text)
+
+
+def _names_card_data(body: bytes, text: str) -> bool:
     try:
-        value = msgspec.json.decode(body)
+        value = decode_value(body)
+    except DoubledError:
+        return True  # which of the two a reader takes is not known
     except (ValueError, RecursionError):
         return any(_is_sensitive(match[1]) for match in _NAMED.finditer(text))
     return _shows(value, 0)
