@@ -232,8 +232,15 @@ def test_a_request_that_is_given_up_does_not_leave_its_answer_to_the_next(tmp_pa
 
     async def play(compiler: Compiler) -> None:
         await compiler.show("plans", "p0")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(compiler.list("plans"), 0.0001)
+        pid = compiler.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)  # it has no answer before the request is given up
+        asked = asyncio.ensure_future(compiler.list("plans"))
+        await asyncio.sleep(0.05)
+        asked.cancel()
+        os.kill(pid, signal.SIGCONT)
+        with pytest.raises(asyncio.CancelledError):
+            await asked
         assert [item.name for item in (await compiler.show("consumers", "c0")).items] == ["c0"]
 
     with_compiler(tmp_path, play)
