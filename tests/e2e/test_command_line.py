@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from faregate.cli.app import main
+from tests.support.gateway import until
 from tests.support.live import LiveGateway
 from tests.support.managed import bare, call
 from tests.support.upstream import RecordingUpstream
@@ -40,6 +41,7 @@ def upstream() -> Iterator[RecordingUpstream]:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[LiveGateway]:
     with LiveGateway(tmp_path, bare) as one:
+        until((tmp_path / "data" / "control").exists, "the socket that commands come by")
         yield one
 
 

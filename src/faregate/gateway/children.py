@@ -15,6 +15,7 @@ import msgspec
 from faregate.gateway import control
 from faregate.gateway.control import WorkerSettings
 from faregate.gateway.voice import Voice
+from faregate.kernel.attending import attend
 from faregate.kernel.processes import listening_processes, program_name
 from faregate.snapshot import data as snapshots
 
@@ -64,9 +65,11 @@ async def start_child(
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, as is no handler
     try:
-        return await asyncio.create_subprocess_exec(*command, pass_fds=pass_fds, stdin=stdin)
+        process = await asyncio.create_subprocess_exec(*command, pass_fds=pass_fds, stdin=stdin)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    attend(process)
+    return process
 
 
 async def start_worker(settings: WorkerSettings) -> asyncio.subprocess.Process:

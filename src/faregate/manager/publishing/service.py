@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from faregate.kernel.attending import attend
 from faregate.kernel.changes import LINE_BYTES_MAX, Answer, Change, Request
 
 LOAD_S: Final = 120.0
@@ -121,6 +122,7 @@ class Compiler:
             )
         except OSError as error:
             raise CompilerError(f"the compiler cannot be started: {error.strerror}") from error
+        attend(self._process)
         self.loaded = await self._exchange(Request("load"), LOAD_S)
 
     async def _exchange(self, request: Request, seconds: float) -> Answer:
